@@ -1,0 +1,1 @@
+"""Hold the near end: the tar and its layout."""

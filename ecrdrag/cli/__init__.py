@@ -1,0 +1,1 @@
+"""Hold the command line: arguments, clients, progress, exit codes."""

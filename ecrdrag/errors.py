@@ -1,0 +1,86 @@
+"""Own the exceptions a user can meet and the exit code of each.
+
+Everybody may enter; this room imports nothing of ours.
+
+    EcrdragError              70  a bug, when nothing more exact is known
+    ├── UsageError             2  bad reference, platform, option
+    ├── AuthError              3  credentials: none, expired, refused
+    ├── NotFoundError          4  repository, image, layer, platform
+    ├── TransferError          5  given up
+    │   └── TransientError      5  worth another try; engines retry it, users see it when tries end
+    │       └── RangeIgnoredError 5  the whole blob came where a part was asked for
+    ├── IntegrityError         6  size or digest differs
+    ├── ArchiveError           7  archive or disk: full, exists, unreadable, unsafe
+    ├── UnsupportedError       8  a kind of image that can't be handled
+    └── ConflictError          9  immutable tag
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class EcrdragError(Exception):
+    """Say what failed, on which thing and at which end; the hint says what to do next."""
+
+    exit_code: ClassVar[int] = 70
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class UsageError(EcrdragError):
+    """The command line asks for something that can't be."""
+
+    exit_code = 2
+
+
+class AuthError(EcrdragError):
+    """Credentials are missing, expired or refused."""
+
+    exit_code = 3
+
+
+class NotFoundError(EcrdragError):
+    """The repository, image, layer or platform isn't there."""
+
+    exit_code = 4
+
+
+class TransferError(EcrdragError):
+    """Bytes could not be moved, and another try would not help."""
+
+    exit_code = 5
+
+
+class TransientError(TransferError):
+    """Bytes could not be moved this time; another try may help."""
+
+
+class RangeIgnoredError(TransientError):
+    """The server answered a range request with the whole blob."""
+
+
+class IntegrityError(EcrdragError):
+    """Received bytes are not what their digest or size promises."""
+
+    exit_code = 6
+
+
+class ArchiveError(EcrdragError):
+    """The archive or the disk under it is full, taken, unreadable or unsafe."""
+
+    exit_code = 7
+
+
+class UnsupportedError(EcrdragError):
+    """The image is of a kind that this version doesn't handle."""
+
+    exit_code = 8
+
+
+class ConflictError(EcrdragError):
+    """The registry refuses to overwrite an immutable tag."""
+
+    exit_code = 9

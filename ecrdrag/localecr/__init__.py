@@ -1,0 +1,1 @@
+"""Hold a local ECR: the API, signed blob URLs and a store on disk."""

@@ -1,0 +1,205 @@
+"""Own manifests and indexes: parsed from raw bytes that are kept, never written again.
+
+registry, archive, the stories and localecr may enter.
+
+The four modern kinds: docker schema 2 and OCI manifest, docker manifest list and OCI index
+(OCI image spec manifest.md and image-index.md; docker distribution's manifest-v2-2).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from ecrdrag.content import Descriptor, Digest, Platform
+from ecrdrag.errors import UnsupportedError
+
+OCI_INDEX: Final = "application/vnd.oci.image.index.v1+json"
+OCI_MANIFEST: Final = "application/vnd.oci.image.manifest.v1+json"
+DOCKER_LIST: Final = "application/vnd.docker.distribution.manifest.list.v2+json"
+DOCKER_MANIFEST: Final = "application/vnd.docker.distribution.manifest.v2+json"
+OCI_CONFIG: Final = "application/vnd.oci.image.config.v1+json"
+DOCKER_CONFIG: Final = "application/vnd.docker.container.image.v1+json"
+
+MANIFEST_TYPES: Final = (OCI_MANIFEST, DOCKER_MANIFEST)
+INDEX_TYPES: Final = (OCI_INDEX, DOCKER_LIST)
+SCHEMA1_TYPES: Final = (
+    "application/vnd.docker.distribution.manifest.v1+json",
+    "application/vnd.docker.distribution.manifest.v1+prettyjws",
+)
+# Old pushers wrote these for an image config, and docker still reads them: moby distribution/registry.go.
+IMAGE_CONFIG_TYPES: Final = (OCI_CONFIG, DOCKER_CONFIG, "application/octet-stream", "application/json", "text/html", "")
+
+# ImageManifest's maximum length in ECR's model; podman and skopeo stop at the same size.
+MAX_MANIFEST_SIZE: Final = 4 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """One image: a config and its layers, bottom layer first."""
+
+    raw: bytes
+    media_type: str
+    digest: Digest
+    config: Descriptor
+    layers: tuple[Descriptor, ...]
+
+    @property
+    def descriptor(self) -> Descriptor:
+        """Point at this manifest."""
+        return Descriptor(self.media_type, self.digest, len(self.raw))
+
+    @property
+    def blobs(self) -> tuple[Descriptor, ...]:
+        """The config and the layers, each distinct blob once."""
+        return tuple({blob.digest: blob for blob in (self.config, *self.layers)}.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """Several manifests or indexes under one name, usually one for each platform."""
+
+    raw: bytes
+    media_type: str
+    digest: Digest
+    manifests: tuple[Descriptor, ...]
+
+    @property
+    def descriptor(self) -> Descriptor:
+        """Point at this index."""
+        return Descriptor(self.media_type, self.digest, len(self.raw))
+
+
+def parse(raw: bytes, media_type: str = "") -> Manifest | Index:
+    """Read a manifest or an index of one of the four modern kinds.
+
+    An empty media_type is taken from the document, else guessed from its members.
+    Raises UnsupportedError for every other kind and for a document that breaks its format.
+    """
+    if len(raw) > MAX_MANIFEST_SIZE:
+        raise UnsupportedError(f"a manifest of {len(raw)} bytes is over the limit of {MAX_MANIFEST_SIZE}")
+    document = parse_object(raw, "manifest")
+    kind = media_type or _kind(document)
+    if kind in MANIFEST_TYPES:
+        return _manifest(raw, kind, document)
+    if kind in INDEX_TYPES:
+        return _index(raw, kind, document)
+    if kind in SCHEMA1_TYPES:
+        raise UnsupportedError(
+            "this image has a schema 1 manifest, the format before 2016, which this version can't pull",
+            hint="pull and push it once with a tool that converts it, or ask for a rebuilt image",
+        )
+    raise UnsupportedError(f"media type {kind or 'of the manifest'!r} is no image manifest and no index")
+
+
+def parse_object(raw: bytes, what: str) -> Mapping[str, object]:
+    """Read a JSON object; raise UnsupportedError, naming what it was to be, for anything else."""
+    try:
+        document = json.loads(raw)
+    except (ValueError, RecursionError) as error:
+        raise UnsupportedError(f"the {what} is not JSON: {error}") from error
+    if not isinstance(document, dict):
+        raise UnsupportedError(f"the {what} is a JSON {type(document).__name__}, not an object")
+    return document
+
+
+def _kind(document: Mapping[str, object]) -> str:
+    declared = document.get("mediaType")
+    if isinstance(declared, str) and declared:
+        return declared
+    if "fsLayers" in document:
+        return SCHEMA1_TYPES[0]
+    if "manifests" in document:
+        return OCI_INDEX
+    return OCI_MANIFEST if "config" in document and "layers" in document else ""
+
+
+def _manifest(raw: bytes, kind: str, document: Mapping[str, object]) -> Manifest:
+    _check_version(document)
+    config = _descriptor(document.get("config"), "config")
+    layers = _descriptors(document, "layers")
+    _check_sizes((config, *layers))
+    return Manifest(raw, kind, Digest.of(raw), config, layers)
+
+
+def _index(raw: bytes, kind: str, document: Mapping[str, object]) -> Index:
+    _check_version(document)
+    return Index(raw, kind, Digest.of(raw), _descriptors(document, "manifests"))
+
+
+def _check_version(document: Mapping[str, object]) -> None:
+    if document.get("schemaVersion") != 2:
+        raise UnsupportedError(f"manifest: schemaVersion is {document.get('schemaVersion')!r}, not 2")
+
+
+def _check_sizes(blobs: Sequence[Descriptor]) -> None:
+    sizes: dict[Digest, int] = {}
+    for blob in blobs:
+        if sizes.setdefault(blob.digest, blob.size) != blob.size:
+            raise UnsupportedError(
+                f"manifest: blob {blob.digest} is given two sizes, {sizes[blob.digest]} and {blob.size}"
+            )
+
+
+def _descriptors(document: Mapping[str, object], member: str) -> tuple[Descriptor, ...]:
+    entries = document.get(member)
+    if not isinstance(entries, list):
+        raise UnsupportedError(f"manifest: {member} is not a list")
+    return tuple(_descriptor(entry, f"{member}[{place}]") for place, entry in enumerate(entries))
+
+
+def _descriptor(entry: object, place: str) -> Descriptor:
+    if not isinstance(entry, dict):
+        raise UnsupportedError(f"manifest: {place} is not an object")
+    size = entry.get("size")
+    if not isinstance(size, int) or isinstance(size, bool) or size < 0:
+        raise UnsupportedError(f"manifest: {place}.size is not a number of bytes")
+    try:
+        digest = Digest.parse(_text(entry, "digest", place))
+    except ValueError as error:
+        raise UnsupportedError(f"manifest: {place}.digest: {error}") from None
+    return Descriptor(
+        media_type=_text(entry, "mediaType", place),
+        digest=digest,
+        size=size,
+        platform=_platform(entry.get("platform"), place),
+        annotations=_annotations(entry.get("annotations"), place),
+        urls=_urls(entry.get("urls"), place),
+    )
+
+
+def _platform(value: object, place: str) -> Platform | None:
+    if value is None:
+        return None
+    if not isinstance(value, dict):
+        raise UnsupportedError(f"manifest: {place}.platform is not an object")
+    return Platform(
+        _text(value, "os", f"{place}.platform"),
+        _text(value, "architecture", f"{place}.platform"),
+        _text(value, "variant", f"{place}.platform"),
+    )
+
+
+def _text(entry: Mapping[str, object], member: str, place: str) -> str:
+    value = entry.get(member, "")
+    if not isinstance(value, str):
+        raise UnsupportedError(f"manifest: {place}.{member} is not a string")
+    return value
+
+
+def _annotations(value: object, place: str) -> Mapping[str, str]:
+    if value is None:
+        return {}
+    if not isinstance(value, dict) or not all(isinstance(text, str) for text in value.values()):
+        raise UnsupportedError(f"manifest: {place}.annotations is not an object of strings")
+    return value
+
+
+def _urls(value: object, place: str) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    if not isinstance(value, list) or not all(isinstance(url, str) for url in value):
+        raise UnsupportedError(f"manifest: {place}.urls is not a list of strings")
+    return tuple(value)

@@ -1,0 +1,1 @@
+"""Hold the far end: where images are pulled from and pushed to."""

@@ -1,0 +1,1 @@
+"""Hold the engines that move bytes; they know protocols only."""
