@@ -2,17 +2,17 @@
 
 Everybody may enter; this room imports nothing of ours.
 
-    EcrdragError              70  a bug, when nothing more exact is known
-    ├── UsageError             2  bad reference, platform, option
-    ├── AuthError              3  credentials: none, expired, refused
-    ├── NotFoundError          4  repository, image, layer, platform
-    ├── TransferError          5  given up
+    EcrdragError               70  a bug, when nothing more exact is known
+    ├── UsageError              2  bad reference, platform, option
+    ├── AuthError               3  credentials: none, expired, refused
+    ├── NotFoundError           4  repository, image, layer, platform
+    ├── TransferError           5  given up
     │   └── TransientError      5  worth another try; engines retry it, users see it when tries end
     │       └── RangeIgnoredError 5  the whole blob came where a part was asked for
-    ├── IntegrityError         6  size or digest differs
-    ├── ArchiveError           7  archive or disk: full, exists, unreadable, unsafe
-    ├── UnsupportedError       8  a kind of image that can't be handled
-    └── ConflictError          9  immutable tag
+    ├── IntegrityError          6  size or digest differs
+    ├── ArchiveError            7  archive or disk: full, exists, unreadable, unsafe
+    ├── UnsupportedError        8  a kind of image that can't be handled
+    └── ConflictError           9  immutable tag
 """
 
 from __future__ import annotations

@@ -32,8 +32,19 @@ SCHEMA1_TYPES: Final = (
 # Old pushers wrote these for an image config, and docker still reads them: moby distribution/registry.go.
 IMAGE_CONFIG_TYPES: Final = (OCI_CONFIG, DOCKER_CONFIG, "application/octet-stream", "application/json", "text/html", "")
 
+# Layers that registries need not hold: OCI image spec, layer.md; docker's schema 2.
+FOREIGN_LAYER_TYPES: Final = (
+    "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",
+    "application/vnd.docker.image.rootfs.foreign.diff.tar",
+    "application/vnd.oci.image.layer.nondistributable.v1.tar",
+    "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip",
+    "application/vnd.oci.image.layer.nondistributable.v1.tar+zstd",
+)
+
 # ImageManifest's maximum length in ECR's model; podman and skopeo stop at the same size.
 MAX_MANIFEST_SIZE: Final = 4 * 1024 * 1024
+# A descriptor's size is an int64: OCI image spec, descriptor.md.
+_MAX_BLOB_SIZE: Final = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +165,7 @@ def _descriptor(entry: object, place: str) -> Descriptor:
     if not isinstance(entry, dict):
         raise UnsupportedError(f"manifest: {place} is not an object")
     size = entry.get("size")
-    if not isinstance(size, int) or isinstance(size, bool) or size < 0:
+    if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size <= _MAX_BLOB_SIZE:
         raise UnsupportedError(f"manifest: {place}.size is not a number of bytes")
     try:
         digest = Digest.parse(_text(entry, "digest", place))

@@ -1,0 +1,67 @@
+"""Own positioned reads and writes of one open file, on every system.
+
+The writer and the check of an existing file may enter.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import Protocol
+
+
+class PositionedFile(Protocol):
+    """Read and write at an offset from the start of the file; safe from many threads."""
+
+    def write_at(self, view: memoryview, offset: int) -> None:
+        """Write all of view; raise OSError."""
+        ...
+
+    def read_at(self, buffer: memoryview, offset: int) -> int:
+        """Read up to len(buffer) bytes into it and return how many; raise OSError."""
+        ...
+
+
+def positioned(descriptor: int) -> PositionedFile:
+    """Choose the best way that this system has; the caller closes the descriptor."""
+    return PosixFile(descriptor) if hasattr(os, "pwrite") and hasattr(os, "preadv") else SeekingFile(descriptor)
+
+
+class PosixFile:
+    """Use pwrite and preadv, which move no shared file position."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def write_at(self, view: memoryview, offset: int) -> None:
+        """Write all of view; raise OSError."""
+        while len(view):
+            written = os.pwrite(self._descriptor, view, offset)
+            view, offset = view[written:], offset + written
+
+    def read_at(self, buffer: memoryview, offset: int) -> int:
+        """Read up to len(buffer) bytes into it and return how many; raise OSError."""
+        return os.preadv(self._descriptor, [buffer], offset)
+
+
+class SeekingFile:
+    """Seek and then read or write under a lock, where there is no pwrite (Windows)."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._lock = threading.Lock()
+
+    def write_at(self, view: memoryview, offset: int) -> None:
+        """Write all of view; raise OSError."""
+        with self._lock:
+            os.lseek(self._descriptor, offset, os.SEEK_SET)
+            while len(view):
+                view = view[os.write(self._descriptor, view) :]
+
+    def read_at(self, buffer: memoryview, offset: int) -> int:
+        """Read up to len(buffer) bytes into it and return how many; raise OSError."""
+        with self._lock:
+            os.lseek(self._descriptor, offset, os.SEEK_SET)
+            data = os.read(self._descriptor, len(buffer))
+        buffer[: len(data)] = data
+        return len(data)

@@ -1,0 +1,174 @@
+"""Own the archive while it is written: ``NAME.partial`` until it is whole, then NAME.
+
+The stories may enter. A later version keeps a journal beside the partial file and resumes it;
+until then a partial file is removed when a pull fails, and taken over when a kill left one.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import TracebackType
+
+from ecrdrag.archive.file import PositionedFile, positioned
+from ecrdrag.archive.plan import ArchivePlan
+from ecrdrag.errors import ArchiveError
+
+try:
+    import fcntl
+except ImportError:  # Windows: two pulls to one output are not noticed
+    _lock: Callable[[int], None] | None = None
+else:
+
+    def _lock(descriptor: int) -> None:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+PARTIAL_SUFFIX = ".partial"
+
+
+class ArchiveWriter:
+    """Write an archive to its plan; leave it whole at path, or not at all.
+
+    A context manager: leaving it without commit() removes the partial file.
+    Raises ArchiveError for whatever the disk refuses.
+    """
+
+    def __init__(self, path: Path, plan: ArchivePlan, *, open_file: Callable[[int], PositionedFile] = positioned):
+        self._path = path
+        self._plan = plan
+        self._partial = path.with_name(path.name + PARTIAL_SUFFIX)
+        self._open_file = open_file
+        self._descriptor = -1
+
+    def __enter__(self) -> ArchiveWriter:
+        with _disk_errors(self._partial):
+            self._descriptor = self._open_locked()
+            self._file = self._open_file(self._descriptor)
+        try:
+            self._prepare()
+        except BaseException:
+            self._discard()
+            raise
+        return self
+
+    def sink(self, offset: int) -> ArchiveSink:
+        """Give the window of the blob whose first byte lies at offset."""
+        return ArchiveSink(self._file, offset, self._partial)
+
+    def commit(self) -> None:
+        """Put the archive in place: on stable storage first, then under its name."""
+        with _disk_errors(self._path):
+            os.fsync(self._descriptor)
+            if os.name == "nt":  # Windows renames no open file
+                self._close()
+            self._partial.replace(self._path)
+            self._close()
+            _sync_folder(self._path.parent)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._descriptor >= 0:
+            self._discard()
+
+    def _open_locked(self) -> int:
+        while True:
+            descriptor = os.open(self._partial, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
+            try:
+                if _lock is not None:
+                    _lock(descriptor)
+                # The one who held the lock may have renamed or removed the file in the meantime.
+                with suppress(FileNotFoundError):
+                    if os.path.samestat(os.fstat(descriptor), self._partial.stat()):
+                        return descriptor
+            except BlockingIOError:
+                os.close(descriptor)
+                raise ArchiveError(
+                    f"another pull is writing {self._path}", hint="wait for it, or give another file with -o"
+                ) from None
+            except BaseException:
+                os.close(descriptor)
+                raise
+            os.close(descriptor)
+
+    def _prepare(self) -> None:
+        with _disk_errors(self._partial):
+            os.ftruncate(self._descriptor, 0)
+            self._check_space()
+            os.ftruncate(self._descriptor, self._plan.total_size)
+            for offset, piece in self._plan.known_pieces():
+                self._file.write_at(memoryview(piece), offset)
+
+    def _check_space(self) -> None:
+        free, needed = shutil.disk_usage(self._partial.parent).free, self._plan.total_size
+        if free < needed:
+            raise ArchiveError(
+                f"the disk of {self._path} has {free:,} bytes free, the archive needs {needed:,}",
+                hint="make room, or write to another disk with -o",
+            )
+
+    def _discard(self) -> None:
+        with suppress(OSError):
+            if os.name == "nt":
+                self._close()
+            self._partial.unlink()
+        self._close()
+
+    def _close(self) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
+class ArchiveSink:
+    """Take one blob at its place in the archive; offsets count from the blob's first byte."""
+
+    def __init__(self, file: PositionedFile, offset: int, path: Path) -> None:
+        self._file = file
+        self._offset = offset
+        self._path = path
+
+    def write_at(self, view: memoryview, offset: int) -> None:
+        """Write all of view; raise ArchiveError."""
+        with _disk_errors(self._path):
+            self._file.write_at(view, self._offset + offset)
+
+    def read_at(self, buffer: memoryview, offset: int) -> int:
+        """Read into buffer what was written; raise ArchiveError."""
+        with _disk_errors(self._path):
+            return self._file.read_at(buffer, self._offset + offset)
+
+
+@contextmanager
+def _disk_errors(path: Path) -> Iterator[None]:
+    """Turn OSError into ArchiveError that names the file."""
+    try:
+        yield
+    except OSError as error:
+        raise ArchiveError(f"can't write {path}: {error.strerror}", hint=_hint(error)) from error
+
+
+def _hint(error: OSError) -> str:
+    hints = {
+        errno.ENOSPC: "the disk is full: make room, or write to another disk with -o",
+        errno.EDQUOT: "the disk quota is used up: make room, or write to another disk with -o",
+        errno.ENOENT: "the folder does not exist: create it, or give another file with -o",
+        errno.ENOTDIR: "the folder is a file: give another file with -o",
+        errno.EFBIG: "this file system or limit takes no file of that size: write to another disk with -o",
+    }
+    return hints.get(error.errno or 0, "")
+
+
+def _sync_folder(folder: Path) -> None:
+    """Put a rename on stable storage, where a folder can be opened (not on Windows)."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,134 @@
+"""Own the way from argv to an exit code: which command, what goes to stderr, what an error becomes.
+
+The doors (docker_pull.py, docker_push.py, python3 -m ecrdrag) enter; each command is a module of
+this room with add_arguments() and run(), imported only when it is asked for.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import logging
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from typing import Final, NoReturn, Protocol, cast
+
+from ecrdrag import __version__
+from ecrdrag.errors import EcrdragError, UsageError
+
+COMMANDS: Final = {
+    "pull": "pull an image from ECR into a tar",
+    "push": "push a tar to ECR (not in this version)",
+    "serve": "run a local ECR",
+}
+EXIT_BUG: Final = 70  # sysexits.h: EX_SOFTWARE
+EXIT_INTERRUPTED: Final = 128 + signal.SIGINT
+EXIT_CLOSED_PIPE: Final = 128 + 13  # SIGPIPE, which Windows doesn't have
+
+
+class Command(Protocol):
+    """What a module of this room offers as a command."""
+
+    DESCRIPTION: str
+    EPILOG: str
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Declare the command's arguments."""
+        ...
+
+    def run(self, arguments: argparse.Namespace) -> int:
+        """Do it and return the exit code."""
+        ...
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors look like all others."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message, hint=f"{self.prog} --help lists the options")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run `ecrdrag COMMAND …`."""
+    if not arguments or arguments[0] in ("-h", "--help", "--version") or arguments[0] not in COMMANDS:
+        return _guarded("ecrdrag", False, lambda: _overview(arguments))
+    return main_of(arguments[0], arguments[1:], program=f"ecrdrag {arguments[0]}")
+
+
+def main_of(name: str, arguments: Sequence[str], *, program: str) -> int:
+    """Run one command under a program's name and return the exit code."""
+    verbose = any(each in ("-v", "-vv", "--verbose") for each in arguments)  # known even if parsing fails
+    return _guarded(program, verbose, lambda: _run(name, arguments, program))
+
+
+def _run(name: str, arguments: Sequence[str], program: str) -> int:
+    command = cast(Command, importlib.import_module(f"ecrdrag.cli.{name}"))
+    parser = _Parser(
+        prog=program,
+        description=command.DESCRIPTION,
+        epilog=command.EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"ecrdrag {__version__}")
+    command.add_arguments(parser)
+    parser.add_argument("-q", "--quiet", action="store_true", help="print nothing but errors on stderr")
+    parser.add_argument("-v", "--verbose", action="count", default=0, help="say more; -vv says all")
+    parsed = parser.parse_args(arguments)
+    _log_to_stderr(program, verbose=parsed.verbose, quiet=parsed.quiet)
+    return command.run(parsed)
+
+
+def _overview(arguments: Sequence[str]) -> int:
+    parser = _Parser(prog="ecrdrag", description="Move container images in and out of Amazon ECR without a daemon.")
+    parser.add_argument("--version", action="version", version=f"ecrdrag {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, summary in COMMANDS.items():
+        commands.add_parser(name, help=summary)
+    parser.parse_args(arguments)
+    return 0
+
+
+def _guarded(program: str, verbose: bool, work: Callable[[], int]) -> int:
+    """Turn whatever ends the work into an exit code and a message."""
+    try:
+        code = work()
+        sys.stdout.flush()
+        return code
+    except SystemExit as done:  # --help and --version
+        return done.code if isinstance(done.code, int) else 0
+    except EcrdragError as error:
+        _complain(program, str(error), error.hint, verbose)
+        return error.exit_code
+    except KeyboardInterrupt:
+        _complain(program, "interrupted", "", verbose)
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains when it flushes
+        return EXIT_CLOSED_PIPE
+    except Exception as error:  # noqa: BLE001 - the last line of defence
+        hint = "" if verbose else "-v shows where"
+        _complain(program, f"this is a bug in ecrdrag: {type(error).__name__}: {error}", hint, verbose)
+        return EXIT_BUG
+
+
+def _complain(program: str, message: str, hint: str, verbose: bool) -> None:
+    if verbose:
+        traceback.print_exc()
+    print(f"{program}: {message}", file=sys.stderr)  # noqa: T201
+    for line in hint.splitlines():
+        print(f"  {line}", file=sys.stderr)  # noqa: T201
+
+
+def _log_to_stderr(program: str, *, verbose: int, quiet: bool) -> None:
+    """Show our own log to people; those of botocore and urllib3 hold signatures and stay unheard."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter(f"{program}: %(message)s"))
+    log = logging.getLogger("ecrdrag")
+    log.handlers[:] = [handler]
+    log.propagate = False
+    levels = (logging.WARNING, logging.INFO, logging.DEBUG)
+    log.setLevel(logging.ERROR if quiet else levels[min(verbose, len(levels) - 1)])

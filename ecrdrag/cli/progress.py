@@ -1,0 +1,115 @@
+"""Own what people see while bytes move: a bar on a terminal, a plain line every ten seconds elsewhere.
+
+The commands may enter. Everything goes to stderr.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Final
+
+from ecrdrag.content import Descriptor
+from ecrdrag.transfer.download import Progress, Silence
+
+KINDS: Final = ("auto", "bar", "plain", "none")
+PLAIN_INTERVAL: Final = 10.0  # seconds
+_MIB: Final = 1024 * 1024
+
+
+@contextmanager
+def display(kind: str, *, quiet: bool) -> Iterator[Progress]:
+    """Give the progress that a user asked for (one of KINDS), and clear up behind it."""
+    if kind == "auto":
+        kind = "none" if quiet else "bar" if sys.stderr.isatty() else "plain"
+    with ExitStack() as stack:
+        if kind == "bar":
+            yield Bar(stack)
+        elif kind == "plain":
+            yield Plain(stack, PLAIN_INTERVAL)
+        else:
+            yield Silence()
+
+
+class Bar:
+    """A tqdm bar of bytes with rate and time left, and how many layers are done."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        self._stack = stack
+        self._lock = threading.Lock()
+        self._done = 0
+
+    def begin(self, size: int, blobs: int) -> None:
+        """Draw the bar."""
+        from tqdm import tqdm  # late: --help doesn't wait for it
+        from tqdm.contrib.logging import logging_redirect_tqdm
+
+        tqdm.monitor_interval = 0  # no thread of its own
+        self._blobs = blobs
+        self._stack.enter_context(logging_redirect_tqdm([logging.getLogger("ecrdrag")]))
+        self._bar = self._stack.enter_context(
+            tqdm(total=size, unit="B", unit_scale=True, unit_divisor=1024, file=sys.stderr, dynamic_ncols=True)
+        )
+        self._show_layers()
+
+    def advance(self, size: int) -> None:
+        """Count bytes; negative when bytes were lost."""
+        with self._lock:
+            self._bar.update(size)
+
+    def blob_done(self, blob: Descriptor) -> None:
+        """Count a layer."""
+        with self._lock:
+            self._done += 1
+            self._show_layers()
+
+    def _show_layers(self) -> None:
+        self._bar.set_postfix_str(f"layers {self._done}/{self._blobs}")
+
+
+class Plain:
+    """A line every interval seconds, for logs; a stalled transfer shows too."""
+
+    def __init__(self, stack: ExitStack, interval: float) -> None:
+        self._stack = stack
+        self._interval = interval
+        self._lock = threading.Lock()
+        self._landed = self._done = 0
+        self._ended = threading.Event()
+
+    def begin(self, size: int, blobs: int) -> None:
+        """Start to print."""
+        self._size, self._blobs = size, blobs
+        self._begun = time.monotonic()
+        printer = threading.Thread(target=self._print_until_ended, name="progress", daemon=True)
+        printer.start()
+        self._stack.callback(printer.join)
+        self._stack.callback(self._ended.set)
+
+    def advance(self, size: int) -> None:
+        """Count bytes; negative when bytes were lost."""
+        with self._lock:
+            self._landed += size
+
+    def blob_done(self, blob: Descriptor) -> None:
+        """Count a layer."""
+        with self._lock:
+            self._done += 1
+
+    def line(self) -> str:
+        """Say how it stands: bytes, share, rate over the whole time, layers."""
+        seconds = max(time.monotonic() - self._begun, 1e-3)
+        share = 100 * self._landed // self._size if self._size else 100
+        rate = self._landed / seconds / _MIB
+        return (
+            f"{self._landed / _MIB:,.1f} of {self._size / _MIB:,.1f} MiB ({share} %), "
+            f"{rate:,.1f} MiB/s, layers {self._done}/{self._blobs}"
+        )
+
+    def _print_until_ended(self) -> None:
+        while not self._ended.wait(self._interval):
+            print(self.line(), file=sys.stderr, flush=True)  # noqa: T201

@@ -1,0 +1,127 @@
+"""Own ``serve``: a local ECR that runs until it is told to stop.
+
+The command line may enter.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import re
+import shlex
+import signal
+import sys
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from types import FrameType
+from typing import Final
+
+from ecrdrag.errors import ArchiveError, UsageError
+
+DEFAULT_LISTEN: Final = "127.0.0.1:5080"
+_LISTEN: Final = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.%]+)\]|(?P<host>[^\[\]:]*)):(?P<port>[0-9]{1,5})")
+_MAX_PORT: Final = 65535
+# RegistryId in ECR's model.
+_ACCOUNT: Final = re.compile(r"[0-9]{12}")
+_REGION: Final = re.compile(r"[a-z0-9]+(-[a-z0-9]+)+")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of ``serve``."""
+    parser.add_argument("--data", metavar="DIR", type=Path, required=True, help="folder that keeps everything")
+    parser.add_argument(
+        "--listen",
+        metavar="HOST:PORT",
+        default=DEFAULT_LISTEN,
+        help="address to listen on; port 0 takes any that is free (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--env-file", metavar="FILE", type=Path, help="write the export lines there too, readable by you alone"
+    )
+    parser.add_argument(
+        "--account",
+        metavar="ID",
+        default="123456789012",
+        help="account of calls without a registryId (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--region",
+        default="us-east-1",
+        help="region of the export lines; all are served (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--url-expiry", metavar="SECONDS", type=int, default=3600, help="how long blob URLs live (default: %(default)s)"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Serve until SIGTERM; Ctrl-C comes out as KeyboardInterrupt once the server has stopped."""
+    listen = _parse_listen(arguments.listen)
+    _check(arguments)
+    try:
+        from ecrdrag.localecr import LocalEcr, Settings
+    except ModuleNotFoundError as error:
+        if error.name != "werkzeug":
+            raise
+        raise UsageError("serve needs werkzeug, which isn't installed", hint="pip install 'ecrdrag[local]'") from error
+    settings = Settings(account=arguments.account, region=arguments.region, url_expiry=arguments.url_expiry)
+    _log_access(getattr(arguments, "verbose", 0))
+    stop = threading.Event()
+    before = signal.signal(signal.SIGTERM, _setter(stop))
+    try:
+        with LocalEcr(arguments.data, listen, settings) as ecr:
+            _announce(ecr.environment, arguments.env_file)
+            sys.stderr.write(f"local ECR on {ecr.endpoint}, data in {arguments.data}; Ctrl-C stops it\n")
+            stop.wait()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    return 0
+
+
+def _setter(stop: threading.Event) -> signal._HANDLER:
+    def handle(_number: int, _frame: FrameType | None) -> None:
+        stop.set()
+
+    return handle
+
+
+def _parse_listen(text: str) -> tuple[str, int]:
+    match = _LISTEN.fullmatch(text)
+    if match is None or int(match["port"]) > _MAX_PORT:
+        raise UsageError(f"--listen takes HOST:PORT or [IPV6]:PORT, not {text!r}")
+    return match["v6"] or match["host"] or "127.0.0.1", int(match["port"])
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    if not _ACCOUNT.fullmatch(arguments.account):
+        raise UsageError(f"--account takes 12 digits, not {arguments.account!r}")
+    if not _REGION.fullmatch(arguments.region):
+        raise UsageError(f"--region takes a region such as eu-west-1, not {arguments.region!r}")
+    if arguments.url_expiry < 1:
+        raise UsageError("--url-expiry takes a number of seconds, at least 1")
+
+
+def _log_access(verbose: int) -> None:
+    """Send one line per request to stderr when asked for."""
+    if not verbose:
+        return
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    logger = logging.getLogger("ecrdrag.localecr")
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+
+
+def _announce(environment: Mapping[str, str], env_file: Path | None) -> None:
+    from ecrdrag.localecr.keys import write_private
+
+    lines = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in environment.items())
+    if env_file is not None:
+        try:
+            write_private(env_file, lines)
+        except OSError as error:
+            raise ArchiveError(f"can't write {env_file}: {error.strerror}", hint="name another --env-file") from error
+    sys.stdout.write(lines)
+    sys.stdout.flush()

@@ -1,0 +1,130 @@
+"""Own blob bytes on disk: one file for each digest, shared by all repositories, and files still growing.
+
+The store and the operations may enter.
+
+    blobs/sha256/HEX    whole and verified: it appears there only by a link to a synced file
+    uploads/UUID        one unfinished upload; bytes past what metadata acknowledges mean nothing
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from ecrdrag.content import Digest
+from ecrdrag.localecr.keys import sync_folder
+
+_READ_SIZE: Final = 1024 * 1024
+
+
+class Blobs:
+    """Keep blobs and uploads as files under one folder; safe from many threads."""
+
+    def __init__(self, folder: Path) -> None:
+        self._blobs = folder / "blobs" / "sha256"
+        self._uploads = folder / "uploads"
+        for place in (self._blobs, self._uploads):
+            place.mkdir(parents=True, exist_ok=True)
+        for place in (folder, self._blobs.parent):
+            sync_folder(place)
+        self._live: dict[str, Growing] = {}
+        self._live_lock = threading.Lock()
+
+    def path(self, hexadecimal: str) -> Path:
+        """Return where the blob with this sha256 is, if it is."""
+        return self._blobs / hexadecimal
+
+    @contextmanager
+    def growing(self, upload: str) -> Iterator[Growing]:
+        """Hold one upload: its parts come one after the other, others go on meanwhile."""
+        with self._live_lock:
+            growing = self._live.setdefault(upload, Growing(self._uploads / upload))
+        with growing.lock:
+            yield growing
+
+    def place(self, growing: Growing, digest: Digest) -> None:
+        """Make a whole upload a blob; on disk when this returns. The upload's own name stays until discard()."""
+        try:
+            os.link(growing.path, self.path(digest.hex))
+        except FileExistsError:
+            return
+        sync_folder(self._blobs)
+
+    def discard(self, upload: str) -> None:
+        """Remove an upload's file and what memory knows of it."""
+        (self._uploads / upload).unlink(missing_ok=True)
+        self.forget(upload)
+
+    def forget(self, upload: str) -> None:
+        """Drop what memory knows of an upload; its file says the same."""
+        with self._live_lock:
+            self._live.pop(upload, None)
+
+    def sweep(self, known: set[str]) -> None:
+        """Remove files of uploads that metadata doesn't know: left by a kill before an acknowledgement."""
+        for file in self._uploads.iterdir():
+            if file.name not in known:
+                file.unlink()
+
+
+class Growing:
+    """One upload's file and the running hash of its acknowledged bytes; used while its lock is held."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.lock = threading.Lock()
+        self._hash = hashlib.sha256()
+        self._hashed = 0
+
+    def append(self, data: bytes, offset: int) -> None:
+        """Write a part at offset, over anything unacknowledged there; on disk when this returns."""
+        self._own_the_file()
+        is_new = not self.path.exists()
+        with self.path.open("wb" if is_new else "r+b") as file:
+            file.seek(offset)
+            file.write(data)
+            file.truncate()
+            file.flush()
+            os.fsync(file.fileno())
+        if is_new:
+            sync_folder(self.path.parent)
+
+    def acknowledged(self, data: bytes, offset: int) -> None:
+        """Take a part into the running hash, once metadata has it."""
+        if self._hashed == offset:
+            self._hash.update(data)
+            self._hashed += len(data)
+
+    def digest(self, size: int) -> Digest:
+        """Return the digest of the first size bytes and cut off what lies behind them."""
+        self._own_the_file()
+        with self.path.open("r+b") as file:
+            if os.fstat(file.fileno()).st_size != size:
+                file.truncate(size)
+                os.fsync(file.fileno())
+            if self._hashed != size:
+                self._rehash(file.fileno(), size)
+        return Digest("sha256", self._hash.hexdigest())
+
+    def _rehash(self, descriptor: int, size: int) -> None:
+        self._hash, self._hashed = hashlib.sha256(), 0
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            while block := file.read(min(_READ_SIZE, size - self._hashed)):
+                self._hash.update(block)
+                self._hashed += len(block)
+
+    def _own_the_file(self) -> None:
+        # A kill between place() and the transaction after it leaves one file under both names:
+        # the blob must not change when the upload does.
+        if not self.path.exists() or self.path.stat().st_nlink == 1:
+            return
+        copy = self.path.with_name(f"{self.path.name}.copy")
+        shutil.copyfile(self.path, copy)
+        copy.replace(self.path)
+        sync_folder(self.path.parent)

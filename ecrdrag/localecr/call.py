@@ -1,0 +1,92 @@
+"""Own what an operation is given: who calls, with which parameters, on which store.
+
+The API and the operations may enter. An operation is a function from a Call to its output structure.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from ecrdrag.localecr.links import Links
+from ecrdrag.localecr.names import ImageName, RepositoryKey
+from ecrdrag.localecr.records import Records, Repository
+from ecrdrag.localecr.refusals import invalid_parameter, repository_not_found
+from ecrdrag.localecr.settings import Settings
+from ecrdrag.localecr.store import Store
+from ecrdrag.localecr.wire import Parameters
+
+# DescribeImages, DescribeRepositories and ListImages: "up to 100 results", the model's documentation of maxResults.
+DEFAULT_PAGE: Final = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One API call, its signature and parameters checked."""
+
+    parameters: Parameters
+    region: str
+    host: str
+    now: float
+    store: Store
+    settings: Settings
+    links: Links
+
+    @property
+    def account(self) -> str:
+        """The registry that is meant: registryId, else the server's own account."""
+        return self.parameters.text("registryId") or self.settings.account
+
+    @property
+    def key(self) -> RepositoryKey:
+        """The repository that is meant."""
+        return RepositoryKey(self.account, self.region, self.parameters.text("repositoryName"))
+
+    @property
+    def image_names(self) -> tuple[ImageName, ...]:
+        """The images that imageIds names."""
+        return tuple(
+            ImageName(one.text("imageDigest"), one.text("imageTag")) for one in self.parameters.structures("imageIds")
+        )
+
+    def repository(self, records: Records) -> Repository:
+        """Find the repository that is meant; raise RepositoryNotFoundException."""
+        found = records.repository(self.key)
+        if found is None:
+            raise repository_not_found(self.key)
+        return found
+
+    @property
+    def page_size(self) -> int:
+        """How many results are wanted at once."""
+        return self.parameters.number("maxResults", DEFAULT_PAGE)
+
+    def page_start(self, words: int) -> list[str]:
+        """Return the words that nextToken carries, empty ones at the start; raise InvalidParameterException."""
+        token = self.parameters.text("nextToken")
+        if not token:
+            return [""] * words
+        try:
+            start = json.loads(base64.urlsafe_b64decode(token))
+        except ValueError:
+            start = None
+        if not isinstance(start, list) or len(start) != words or not all(isinstance(word, str) for word in start):
+            raise invalid_parameter("nextToken", "Invalid token")
+        return start
+
+    def check_page(self, list_name: str) -> None:
+        """Refuse paging of a list that is given by name, as the model documents nextToken and maxResults."""
+        for name in ("nextToken", "maxResults"):
+            if list_name in self.parameters and name in self.parameters:
+                raise invalid_parameter(name, f"must not be set together with {list_name}")
+
+
+def next_token(last: Sequence[str]) -> str:
+    """Carry where a page ended to the call that asks for the next one."""
+    return base64.urlsafe_b64encode(json.dumps(list(last)).encode()).decode()
+
+
+Operation = Callable[[Call], Mapping[str, object]]

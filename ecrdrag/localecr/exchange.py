@@ -1,0 +1,125 @@
+"""Own one HTTP exchange: what was asked, what is answered, and the handler between them.
+
+Every room of the local ECR may enter. A layer that changes answers (faults, say) is a function
+from Handler to Handler.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from io import BufferedIOBase
+from pathlib import Path
+
+from werkzeug.datastructures import Headers
+
+
+class BodyTooLarge(Exception):  # noqa: N818 - a reason, not a fault of ours
+    """The client announces more bytes than the limit."""
+
+
+class ClientGone(ConnectionError):  # noqa: N818 - it happens, nothing is wrong
+    """The client closed the connection before its request was whole."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileSlice:
+    """Bytes [start, stop) of a file, to be sent without passing through memory."""
+
+    path: Path
+    start: int
+    stop: int
+
+    @property
+    def size(self) -> int:
+        """Bytes in the slice."""
+        return self.stop - self.start
+
+
+class Body:
+    """Read the body of one request from its connection, never past its end; for one thread."""
+
+    def __init__(self, stream: BufferedIOBase, length: int, before_first_read: Callable[[], None]) -> None:
+        self._stream = stream
+        self._before_first_read: Callable[[], None] | None = before_first_read
+        self.length = length
+        self.remaining = length
+
+    @property
+    def awaited(self) -> bool:
+        """Tell whether nobody has asked for a byte yet, so that the client may still hold it back."""
+        return self._before_first_read is not None
+
+    def read(self, size: int) -> bytes:
+        """Return up to size bytes, none at the end; raise ClientGone when the rest never comes."""
+        data = self._begin().read(min(size, self.remaining)) if self.remaining else b""
+        if self.remaining and not data:
+            raise ClientGone("the client closed the connection inside a request body")
+        self.remaining -= len(data)
+        return data
+
+    def read_all(self, limit: int) -> bytes:
+        """Return the whole body; raise BodyTooLarge, with nothing read, when it is over limit bytes."""
+        if self.length > limit:
+            raise BodyTooLarge(f"a body of {self.length} bytes is over the limit of {limit}")
+        whole = bytearray(self.remaining)
+        view = memoryview(whole)
+        while self.remaining:
+            self.remaining -= self._fill(view[len(whole) - self.remaining :])
+        return bytes(whole)
+
+    def _fill(self, view: memoryview) -> int:
+        count = self._begin().readinto(view)
+        if not count:
+            raise ClientGone("the client closed the connection inside a request body")
+        return count
+
+    def _begin(self) -> BufferedIOBase:
+        if self._before_first_read is not None:
+            self._before_first_read()
+            self._before_first_read = None
+        return self._stream
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a client asked: method, request target as sent, headers in order, body unread."""
+
+    method: str
+    target: str
+    headers: Headers
+    body: Body
+
+    @property
+    def path(self) -> str:
+        """The target without its query, still percent-encoded."""
+        return self.target.partition("?")[0]
+
+    @property
+    def query(self) -> str:
+        """The query as sent, without the question mark."""
+        return self.target.partition("?")[2]
+
+    @property
+    def host(self) -> str:
+        """The name and port that the client knows this server by."""
+        return self.headers.get("Host", "")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What is sent back. Content-Length follows the body unless the headers say otherwise."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes | FileSlice = b""
+    summary: str = ""
+    """What the access log says about it; never a secret."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of the body."""
+        return self.body.size if isinstance(self.body, FileSlice) else len(self.body)
+
+
+Handler = Callable[[Request], Answer]

@@ -1,0 +1,169 @@
+"""Own the operations on layers: what is there, uploads in parts, download links.
+
+The API may enter. A layer is known to each repository for itself, whatever the shared bytes on disk.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Final
+from uuid import uuid4
+
+from ecrdrag.content import Digest
+from ecrdrag.localecr.blobs import Growing
+from ecrdrag.localecr.call import Call, Operation
+from ecrdrag.localecr.records import Upload
+from ecrdrag.localecr.refusals import (
+    empty_upload,
+    invalid_parameter,
+    layer_exists,
+    layer_inaccessible,
+    layer_not_found,
+    part_too_small,
+    too_many_parts,
+    upload_not_found,
+    wrong_first_byte,
+    wrong_layer_digest,
+)
+
+# The pattern of LayerDigest in ECR's model; the list of BatchCheckLayerAvailability isn't held to it there.
+_DIGEST: Final = re.compile(r"[a-zA-Z0-9-_+.]+:[a-fA-F0-9]+")
+
+
+def batch_check_layer_availability(call: Call) -> Mapping[str, object]:
+    """Say of each digest whether this repository has it; what is missing is an entry, not a failure."""
+    layers: list[dict[str, object]] = []
+    failures: list[dict[str, object]] = []
+    with call.store.metadata.read() as records:
+        repository = call.repository(records)
+        for digest in call.parameters.texts("layerDigests"):
+            if not _DIGEST.fullmatch(digest):
+                failures.append(_bad_digest(digest))
+            elif layer := records.layer(repository.id, digest):
+                layers.append(_available(layer.digest, layer.size, layer.media_type))
+            else:
+                layers.append({"layerDigest": digest, "layerAvailability": "UNAVAILABLE"})
+    return {"layers": layers, "failures": failures}
+
+
+def initiate_layer_upload(call: Call) -> Mapping[str, object]:
+    """Begin an upload."""
+    upload = str(uuid4())
+    with call.store.metadata.write() as records:
+        records.add_upload(call.repository(records).id, upload, call.now)
+    return {"uploadId": upload, "partSize": call.settings.part_size}
+
+
+def upload_layer_part(call: Call) -> Mapping[str, object]:
+    """Take the next part: bytes on disk first, then the acknowledgement in metadata, then the answer."""
+    data = call.parameters.blob("layerPartBlob")
+    first, last = call.parameters.number("partFirstByte"), call.parameters.number("partLastByte")
+    with _held(call) as (_, upload, growing):
+        if first != upload.received:
+            raise wrong_first_byte(call.key, upload.id, first=first, wanted=upload.received)
+        if len(data) != last - first + 1:
+            raise invalid_parameter("layerPartBlob", "must hold the bytes from partFirstByte to partLastByte")
+        if upload.parts >= call.settings.max_parts:
+            raise too_many_parts(call.settings.max_parts)
+        growing.append(data, first)
+        _acknowledge(call, upload.with_part(len(data), smallest=call.settings.min_part_size))
+        growing.acknowledged(data, first)
+    return {**_upload_name(call), "lastByteReceived": last}
+
+
+def complete_layer_upload(call: Call) -> Mapping[str, object]:
+    """Make a finished upload a layer of the repository, when its digest is one of those that are given."""
+    with _held(call) as (repository, upload, growing):
+        if not upload.received:
+            raise empty_upload(call.key, upload.id)
+        if upload.too_small:
+            raise part_too_small()
+        digest = growing.digest(upload.received)
+        if str(digest) not in call.parameters.texts("layerDigests"):
+            raise wrong_layer_digest()
+        call.store.blobs.place(growing, digest)
+        is_new = _add_layer(call, repository, upload, digest)
+        call.store.blobs.discard(upload.id)
+    if not is_new:
+        raise layer_exists(call.key, str(digest))
+    return {**_upload_name(call), "layerDigest": str(digest)}
+
+
+def get_download_url_for_layer(call: Call) -> Mapping[str, object]:
+    """Give a link to a blob that an image of this repository refers to."""
+    digest = call.parameters.text("layerDigest")
+    with call.store.metadata.read() as records:
+        layer = records.layer(call.repository(records).id, digest)
+    if layer is None:
+        raise layer_not_found(call.key, digest)
+    if not layer.referenced:
+        raise layer_inaccessible()
+    url = call.links.make(call.host, call.key, Digest.parse(digest), call.now)
+    return {"downloadUrl": url, "layerDigest": digest}
+
+
+@contextmanager
+def _held(call: Call) -> Iterator[tuple[int, Upload, Growing]]:
+    """Hold the upload that is meant; its state is read again once nobody else has it."""
+    repository, upload = _find(call)
+    with call.store.blobs.growing(upload.id) as growing:
+        repository, upload = _find(call)
+        yield repository, upload, growing
+
+
+def _find(call: Call) -> tuple[int, Upload]:
+    name = call.parameters.text("uploadId").lower()
+    with call.store.metadata.read() as records:
+        repository = call.repository(records)
+        upload = records.upload(repository.id, name)
+    if upload is None:
+        call.store.blobs.forget(name)
+        raise upload_not_found(call.key, name)
+    return repository.id, upload
+
+
+def _acknowledge(call: Call, state: Upload) -> None:
+    with call.store.metadata.write() as records:
+        if not records.advance_upload(state):
+            raise upload_not_found(call.key, state.id)
+
+
+def _add_layer(call: Call, repository: int, upload: Upload, digest: Digest) -> bool:
+    with call.store.metadata.write() as records:
+        if not records.delete_upload(upload.id):
+            raise upload_not_found(call.key, upload.id)
+        is_new = records.layer(repository, str(digest)) is None
+        if is_new:
+            records.add_layer(repository, str(digest), upload.received)
+    return is_new
+
+
+def _upload_name(call: Call) -> dict[str, object]:
+    return {
+        "registryId": call.account,
+        "repositoryName": call.key.name,
+        "uploadId": call.parameters.text("uploadId"),
+    }
+
+
+def _available(digest: str, size: int, media_type: str) -> dict[str, object]:
+    entry: dict[str, object] = {"layerDigest": digest, "layerAvailability": "AVAILABLE", "layerSize": size}
+    return {**entry, "mediaType": media_type} if media_type else entry
+
+
+def _bad_digest(digest: str) -> dict[str, object]:
+    if not digest:
+        return {"layerDigest": digest, "failureCode": "MissingLayerDigest", "failureReason": "Missing layer digest"}
+    reason = f"Invalid request parameters: layer digest should satisfy the regex '{_DIGEST.pattern}'"
+    return {"layerDigest": digest, "failureCode": "InvalidLayerDigest", "failureReason": reason}
+
+
+OPERATIONS: Final[Mapping[str, Operation]] = {
+    "BatchCheckLayerAvailability": batch_check_layer_availability,
+    "InitiateLayerUpload": initiate_layer_upload,
+    "UploadLayerPart": upload_layer_part,
+    "CompleteLayerUpload": complete_layer_upload,
+    "GetDownloadUrlForLayer": get_download_url_for_layer,
+}

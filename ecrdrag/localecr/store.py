@@ -1,0 +1,72 @@
+"""Own the data folder: its lock, its secrets, metadata and blobs.
+
+The service and the operations may enter.
+
+    ecr.sqlite  metadata     blobs/ uploads/  bytes     keys.json  secrets     lock.sqlite  held while serving
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import TracebackType
+
+from ecrdrag.errors import ArchiveError
+from ecrdrag.localecr.blobs import Blobs
+from ecrdrag.localecr.database import Database
+from ecrdrag.localecr.keys import Keys
+
+
+class Store:
+    """Open a data folder for one server; close it to let another have it."""
+
+    def __init__(self, folder: Path) -> None:
+        with ExitStack() as resources:
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                resources.enter_context(_locked(folder))
+                self.keys = Keys.of(folder / "keys.json")
+                self.metadata = Database(folder / "ecr.sqlite")
+                resources.callback(self.metadata.close)
+                self.blobs = Blobs(folder)
+                self._sweep()
+            except (OSError, sqlite3.Error) as error:
+                raise ArchiveError(
+                    f"the data folder {folder} can't be used: {error}", hint="name a folder on a local disk"
+                ) from error
+            self._resources = resources.pop_all()
+
+    def close(self) -> None:
+        """Close files and give the folder free."""
+        self._resources.close()
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _sweep(self) -> None:
+        with self.metadata.read() as records:
+            known = records.upload_ids()
+        self.blobs.sweep(known)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    # SQLite's file lock works on every system and ends with its process, however that ends.
+    connection = sqlite3.connect(folder / "lock.sqlite", timeout=0, isolation_level=None, check_same_thread=False)
+    try:
+        try:
+            connection.execute("BEGIN EXCLUSIVE")
+        except sqlite3.OperationalError as error:
+            raise ArchiveError(
+                f"another local ECR serves the data folder {folder}", hint="stop it, or give this one its own --data"
+            ) from error
+        yield
+    finally:
+        connection.close()

@@ -1,0 +1,207 @@
+"""Own AWS JSON 1.1: requests read and checked, answers written, both by botocore's own model of ECR.
+
+The API and the operations may enter.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Mapping
+from functools import cache
+from typing import Final
+
+from botocore.loaders import create_loader
+from botocore.model import ListShape, MapShape, OperationModel, ServiceModel, Shape, StringShape, StructureShape
+
+from ecrdrag.localecr.refusals import Refusal, invalid_parameter
+
+CONTENT_TYPE: Final = "application/x-amz-json-1.1"
+
+# ECR's texts print this older form of the repository pattern: aws/containers-roadmap and terraform issues.
+_PRINTED_PATTERN: Final = {
+    "RepositoryName": "(?:[a-z0-9]+(?:[._-][a-z0-9]+)*/)*[a-z0-9]+(?:[._-][a-z0-9]+)*",
+}
+_JSON_NAMES: Final = {bool: "TRUE_VALUE", int: "NUMBER_VALUE", float: "DECIMAL_VALUE", str: "STRING_VALUE"}
+_PYTHON_TYPES: Final[Mapping[str, type]] = {
+    "string": str,
+    "integer": int,
+    "long": int,
+    "boolean": bool,
+    "structure": dict,
+    "list": list,
+    "map": dict,
+    "blob": str,
+}
+
+
+class Parameters:
+    """Give the checked members of an input structure, each by its type; what is absent is empty."""
+
+    def __init__(self, members: Mapping[str, object]) -> None:
+        self._members = members
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._members
+
+    def text(self, name: str, default: str = "") -> str:
+        """Return a string member."""
+        value = self._members.get(name, default)
+        return value if isinstance(value, str) else default
+
+    def number(self, name: str, default: int = 0) -> int:
+        """Return an integer member."""
+        value = self._members.get(name, default)
+        return value if isinstance(value, int) else default
+
+    def flag(self, name: str) -> bool:
+        """Return a boolean member."""
+        return self._members.get(name) is True
+
+    def blob(self, name: str) -> bytes:
+        """Return a blob member, decoded."""
+        value = self._members.get(name)
+        return value if isinstance(value, bytes) else b""
+
+    def texts(self, name: str) -> tuple[str, ...]:
+        """Return a list of strings."""
+        return tuple(text for text in self._list(name) if isinstance(text, str))
+
+    def structure(self, name: str) -> Parameters:
+        """Return a structure member, empty when absent."""
+        value = self._members.get(name)
+        return value if isinstance(value, Parameters) else Parameters({})
+
+    def structures(self, name: str) -> tuple[Parameters, ...]:
+        """Return a list of structures."""
+        return tuple(entry for entry in self._list(name) if isinstance(entry, Parameters))
+
+    def raw(self) -> dict[str, object]:
+        """Return the members as plain JSON values."""
+        return {name: _plain(value) for name, value in self._members.items()}
+
+    def _list(self, name: str) -> list[object]:
+        value = self._members.get(name)
+        return value if isinstance(value, list) else []
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Parameters):
+        return value.raw()
+    return [_plain(entry) for entry in value] if isinstance(value, list) else value
+
+
+@cache
+def service_model() -> ServiceModel:
+    """Load botocore's model of the ECR API."""
+    return ServiceModel(create_loader().load_service_model("ecr", "service-2"), "ecr")
+
+
+def read_input(operation: OperationModel, raw: bytes) -> Parameters:
+    """Parse and check the input of an operation; raise SerializationException or InvalidParameterException."""
+    try:
+        document = json.loads(raw or b"{}")
+    except (ValueError, RecursionError):
+        raise Refusal("SerializationException", "The request body is not valid JSON") from None
+    shape = operation.input_shape
+    if shape is None:
+        return Parameters({})
+    return _structure(document, shape, "")
+
+
+def write_output(operation: OperationModel, output: Mapping[str, object]) -> bytes:
+    """Serialise what an operation returns; a member that the model lacks is a bug and raises KeyError."""
+    shape = operation.output_shape
+    return json.dumps(_write(output, shape) if shape else {}, separators=(",", ":")).encode()
+
+
+def write_refusal(refusal: Refusal) -> bytes:
+    """Serialise an error as AWS JSON 1.1 does, its members beside __type and message."""
+    return json.dumps({"__type": refusal.shape, "message": refusal.message, **refusal.members}).encode()
+
+
+def _read(value: object, shape: Shape, place: str) -> object:
+    if isinstance(shape, StructureShape):
+        return _structure(value, shape, place)
+    _check_type(value, shape)
+    if isinstance(value, str):
+        return _blob(value, shape, place) if shape.type_name == "blob" else _text(value, shape, place)
+    if isinstance(value, list) and isinstance(shape, ListShape):
+        _check_length(len(value), shape, place, "Member must")
+        return [_read(entry, shape.member, f"{place}.{count}.member") for count, entry in enumerate(value, 1)]
+    if isinstance(value, dict) and isinstance(shape, MapShape):
+        return {key: _read(entry, shape.value, f"{place}.{key}.member") for key, entry in value.items()}
+    if isinstance(value, int) and not isinstance(value, bool):
+        _check_value(value, shape, place)
+    return value
+
+
+def _structure(value: object, shape: StructureShape, place: str) -> Parameters:
+    if not isinstance(value, dict):
+        raise Refusal("SerializationException", f"Unexpected value for {shape.name}: an object is expected")
+    prefix = f"{place}." if place else ""
+    for name in shape.required_members:
+        if value.get(name) is None:
+            raise invalid_parameter(prefix + name, "Member must not be null")
+    # Members that the model doesn't know are ignored, as AWS JSON servers do.
+    known = {name: member for name, member in shape.members.items() if value.get(name) is not None}
+    return Parameters({name: _read(value[name], member, prefix + name) for name, member in known.items()})
+
+
+def _check_type(value: object, shape: Shape) -> None:
+    wanted = _PYTHON_TYPES[shape.type_name]
+    if not isinstance(value, wanted) or (wanted is int and isinstance(value, bool)):
+        found = _JSON_NAMES.get(type(value), "The value")
+        raise Refusal("SerializationException", f"{found} can not be converted to {shape.type_name}")
+
+
+def _text(value: str, shape: Shape, place: str) -> str:
+    if not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value):
+        raise Refusal("SerializationException", f"{place} holds half of a surrogate pair")
+    _check_length(len(value), shape, place, "must")
+    pattern = shape.metadata.get("pattern")
+    if pattern and not re.fullmatch(pattern, value):
+        printed = _PRINTED_PATTERN.get(shape.name, pattern)
+        raise invalid_parameter(place, f"must satisfy regular expression '{printed}'")
+    choices = shape.enum if isinstance(shape, StringShape) else []
+    if choices and value not in choices:
+        raise invalid_parameter(place, f"Member must satisfy enum value set: [{', '.join(choices)}]")
+    return value
+
+
+def _blob(value: str, shape: Shape, place: str) -> bytes:
+    try:
+        data = base64.b64decode(value, validate=True)
+    except ValueError:
+        raise Refusal("SerializationException", f"{place} is not valid base64") from None
+    _check_length(len(data), shape, place, "must")
+    return data
+
+
+def _check_length(length: int, shape: Shape, place: str, verb: str) -> None:
+    smallest, largest = shape.metadata.get("min"), shape.metadata.get("max")
+    if smallest is not None and length < smallest:
+        raise invalid_parameter(place, f"{verb} have length greater than or equal to {smallest}")
+    if largest is not None and length > largest:
+        raise invalid_parameter(place, f"{verb} have length less than or equal to {largest}")
+
+
+def _check_value(value: int, shape: Shape, place: str) -> None:
+    smallest, largest = shape.metadata.get("min"), shape.metadata.get("max")
+    if smallest is not None and value < smallest:
+        raise invalid_parameter(place, f"Member must have value greater than or equal to {smallest}")
+    if largest is not None and value > largest:
+        raise invalid_parameter(place, f"Member must have value less than or equal to {largest}")
+
+
+def _write(value: object, shape: Shape) -> object:
+    if isinstance(shape, StructureShape) and isinstance(value, Mapping):
+        return {name: _write(member, shape.members[name]) for name, member in value.items() if member is not None}
+    if isinstance(shape, ListShape) and isinstance(value, list | tuple):
+        return [_write(entry, shape.member) for entry in value]
+    if isinstance(value, float) and shape.type_name == "timestamp":
+        return round(value, 3)
+    if _PYTHON_TYPES.get(shape.type_name) is type(value):
+        return value
+    raise TypeError(f"{type(value).__name__} is no {shape.type_name} for {shape.name}")

@@ -1,0 +1,208 @@
+"""Own the translation of what ECR and botocore refuse into our errors, with a hint each.
+
+registry/ecr.py may enter. The names are those of botocore's ECR model; a contract test holds the
+tables complete.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Final
+
+from botocore import exceptions as boto
+
+from ecrdrag.errors import (
+    AuthError,
+    ConflictError,
+    EcrdragError,
+    IntegrityError,
+    NotFoundError,
+    TransferError,
+    UnsupportedError,
+    UsageError,
+)
+
+Translation = tuple[type[EcrdragError], str]
+
+_CREDENTIALS_HINT: Final = "run `aws sts get-caller-identity` with the same profile to see which credentials are in use"
+_LATER_HINT: Final = "wait a little and run the same command again"
+_UPSTREAM_HINT: Final = "check the pull-through cache rule, its credentials and its upstream registry"
+_KMS_HINT: Final = "the repository's KMS key must be enabled and its policy must allow you to use it"
+_ARCHIVED_HINT: Final = "an archived image must be restored first: aws ecr update-image-storage-class"
+_ACCOUNT_HINT: Final = "check account, region and name; `aws ecr describe-repositories` lists what there is"
+
+# Modelled errors of every ECR operation: botocore data/ecr/2015-09-21/service-2.json.
+ERROR_CODES: Final[Mapping[str, Translation]] = {
+    "BlockedByOrganizationPolicyException": (AuthError, "a policy of your AWS organization forbids it"),
+    "EmptyUploadException": (TransferError, "ECR takes no layer without bytes"),
+    "ExclusionAlreadyExistsException": (ConflictError, ""),
+    "ExclusionNotFoundException": (NotFoundError, ""),
+    "ImageAlreadyExistsException": (ConflictError, ""),
+    "ImageArchivedException": (NotFoundError, _ARCHIVED_HINT),
+    "ImageDigestDoesNotMatchException": (IntegrityError, "the manifest was changed on the way"),
+    "ImageNotFoundException": (NotFoundError, "`aws ecr list-images` lists the tags and digests"),
+    "ImageStorageClassUpdateNotSupportedException": (UnsupportedError, ""),
+    "ImageTagAlreadyExistsException": (ConflictError, "the repository's tags are immutable: choose another tag"),
+    "InvalidLayerException": (IntegrityError, "the layer was changed on the way"),
+    "InvalidLayerPartException": (TransferError, "the parts of a layer must follow each other"),
+    "InvalidParameterException": (UsageError, ""),
+    "InvalidTagParameterException": (UsageError, ""),
+    "KmsException": (AuthError, _KMS_HINT),
+    "LayerAlreadyExistsException": (ConflictError, ""),
+    "LayerInaccessibleException": (NotFoundError, "the image was deleted meanwhile, or its layer is archived"),
+    "LayerPartTooSmallException": (TransferError, "every part but the last needs 5 MiB"),
+    "LayersNotFoundException": (NotFoundError, "the image in the registry is damaged, or its layers were never pushed"),
+    "LifecyclePolicyNotFoundException": (NotFoundError, ""),
+    "LifecyclePolicyPreviewInProgressException": (ConflictError, _LATER_HINT),
+    "LifecyclePolicyPreviewNotFoundException": (NotFoundError, ""),
+    "LimitExceededException": (TransferError, "a service quota of the account is used up: Service Quotas shows which"),
+    "PullThroughCacheRuleAlreadyExistsException": (ConflictError, ""),
+    "PullThroughCacheRuleNotFoundException": (NotFoundError, ""),
+    "ReferencedImagesNotFoundException": (NotFoundError, "the images of an index must be pushed before it"),
+    "RegistryPolicyNotFoundException": (NotFoundError, ""),
+    "ReplicationBackfillInProgressException": (ConflictError, _LATER_HINT),
+    "ReplicationBackfillInvalidStatusException": (ConflictError, ""),
+    "ReplicationBackfillNotFoundException": (NotFoundError, ""),
+    "RepositoryAlreadyExistsException": (ConflictError, ""),
+    "RepositoryNotEmptyException": (ConflictError, "delete its images first, or force the deletion"),
+    "RepositoryNotFoundException": (NotFoundError, _ACCOUNT_HINT),
+    "RepositoryPolicyNotFoundException": (NotFoundError, ""),
+    "ScanNotFoundException": (NotFoundError, ""),
+    "SecretNotFoundException": (NotFoundError, ""),
+    "ServerException": (TransferError, _LATER_HINT),
+    "SigningConfigurationNotFoundException": (NotFoundError, ""),
+    "TemplateAlreadyExistsException": (ConflictError, ""),
+    "TemplateNotFoundException": (NotFoundError, ""),
+    "TooManyTagsException": (UsageError, ""),
+    "UnableToAccessSecretException": (AuthError, _UPSTREAM_HINT),
+    "UnableToDecryptSecretValueException": (AuthError, _UPSTREAM_HINT),
+    "UnableToGetUpstreamImageException": (TransferError, _UPSTREAM_HINT),
+    "UnableToGetUpstreamLayerException": (TransferError, _UPSTREAM_HINT),
+    "UnableToListUpstreamImageReferrersException": (TransferError, _UPSTREAM_HINT),
+    "UnsupportedImageTypeException": (UnsupportedError, ""),
+    "UnsupportedUpstreamRegistryException": (UnsupportedError, ""),
+    "UploadNotFoundException": (TransferError, "the upload expired: start it again"),
+    "ValidationException": (UsageError, ""),
+}
+
+# Errors of every AWS service: "Common Errors" in the ECR API reference.
+COMMON_CODES: Final[Mapping[str, Translation]] = {
+    "AccessDeniedException": (AuthError, "the identity needs the IAM action that the message names"),
+    "ExpiredToken": (AuthError, "renew the credentials, such as with `aws sso login`"),
+    "ExpiredTokenException": (AuthError, "renew the credentials, such as with `aws sso login`"),
+    "IncompleteSignature": (AuthError, _CREDENTIALS_HINT),
+    "IncompleteSignatureException": (AuthError, _CREDENTIALS_HINT),
+    "InvalidClientTokenId": (AuthError, _CREDENTIALS_HINT),
+    "InvalidSignatureException": (AuthError, "check the secret access key and this machine's clock"),
+    "MissingAuthenticationToken": (AuthError, _CREDENTIALS_HINT),
+    "MissingAuthenticationTokenException": (AuthError, _CREDENTIALS_HINT),
+    "NotAuthorized": (AuthError, _CREDENTIALS_HINT),
+    "OptInRequired": (AuthError, "the account has not enabled this region"),
+    "RequestExpired": (AuthError, "check this machine's clock"),
+    "SignatureDoesNotMatch": (AuthError, "check the secret access key and this machine's clock"),
+    "ThrottleException": (TransferError, _LATER_HINT),
+    "ThrottlingException": (TransferError, _LATER_HINT),
+    "UnrecognizedClientException": (AuthError, _CREDENTIALS_HINT),
+    "InternalFailure": (TransferError, _LATER_HINT),
+    "ServiceUnavailable": (TransferError, _LATER_HINT),
+    "UnknownOperationException": (UnsupportedError, "the endpoint does not offer this operation"),
+}
+
+# ImageFailureCode of the model: what BatchGetImage reports inside a 200.
+FAILURE_CODES: Final[Mapping[str, Translation]] = {
+    "InvalidImageDigest": (UsageError, ""),
+    "InvalidImageTag": (UsageError, ""),
+    "ImageTagDoesNotMatchDigest": (
+        NotFoundError,
+        "the tag has moved to another image: pull by the digest alone, or by the tag alone",
+    ),
+    "ImageNotFound": (NotFoundError, "`aws ecr list-images` lists the tags and digests of a repository"),
+    "MissingDigestAndTag": (UsageError, "give a tag or a digest"),
+    "ImageReferencedByManifestList": (ConflictError, ""),
+    "KmsError": (AuthError, _KMS_HINT),
+    "UpstreamAccessDenied": (AuthError, _UPSTREAM_HINT),
+    "UpstreamTooManyRequests": (TransferError, _LATER_HINT),
+    "UpstreamUnavailable": (TransferError, _UPSTREAM_HINT),
+    "ImageInaccessible": (NotFoundError, _ARCHIVED_HINT),
+}
+
+# What botocore raises before or instead of an answer; the first kind that fits is taken.
+_CLIENT_ERRORS: Final[tuple[tuple[tuple[type[Exception], ...], type[EcrdragError], str, str], ...]] = (
+    (
+        (boto.NoCredentialsError, boto.NoAuthTokenError),
+        AuthError,
+        "no AWS credentials found",
+        "set AWS_PROFILE or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give --profile",
+    ),
+    (
+        (boto.SSOError, boto.TokenRetrievalError, boto.LoginError),
+        AuthError,
+        "the AWS sign-in has expired",
+        "run `aws sso login` or `aws login` with the same profile",
+    ),
+    (
+        (boto.PartialCredentialsError, boto.CredentialRetrievalError, boto.MetadataRetrievalError),
+        AuthError,
+        "the AWS credentials can't be read: {error}",
+        _CREDENTIALS_HINT,
+    ),
+    ((boto.ProfileNotFound,), UsageError, "{error}", "`aws configure list-profiles` lists what there is"),
+    ((boto.ConnectTimeoutError,), TransferError, "connecting to the ECR API at {url} timed out", ""),
+    ((boto.ReadTimeoutError,), TransferError, "the ECR API at {url} did not answer in time", _LATER_HINT),
+    ((boto.ProxyConnectionError,), TransferError, "the proxy for the ECR API at {url} does not answer", ""),
+    (
+        (boto.SSLError,),
+        TransferError,
+        "no TLS connection to the ECR API at {url}",
+        "set AWS_CA_BUNDLE if your organisation has certificates of its own",
+    ),
+    (
+        (boto.EndpointConnectionError, boto.ConnectionClosedError, boto.HTTPClientError),
+        TransferError,
+        "no connection to the ECR API at {url}",
+        "check the network, the region and AWS_ENDPOINT_URL_ECR",
+    ),
+)
+
+
+@contextmanager
+def translated(where: str) -> Iterator[None]:
+    """Turn what botocore raises inside into our errors; where is the repository spoken to."""
+    try:
+        yield
+    except boto.ClientError as error:
+        raise _refusal(error, where) from None
+    except boto.BotoCoreError as error:
+        raise client_failure(error) from None
+
+
+def failure(code: str, reason: str, where: str) -> EcrdragError:
+    """Build the error for one of BatchGetImage's failures."""
+    kind, hint = FAILURE_CODES.get(code, (TransferError, ""))
+    return kind(f"{where}: {reason or code} ({code})", hint=hint)
+
+
+def client_failure(error: Exception) -> EcrdragError:
+    """Build the error for what botocore raises without an answer from ECR, BotoCoreError or ValueError."""
+    for kinds, ours, text, hint in _CLIENT_ERRORS:
+        if isinstance(error, kinds):
+            return ours(text.format(error=error, url=_url_of(error)), hint=hint)
+    return UsageError(f"the AWS settings can't be used: {error}")
+
+
+def _url_of(error: Exception) -> str:
+    keywords: Mapping[str, object] = error.kwargs if isinstance(error, boto.BotoCoreError) else {}
+    return str(keywords.get("endpoint_url", "its endpoint"))
+
+
+def _refusal(error: boto.ClientError, where: str) -> EcrdragError:
+    answer = error.response.get("Error", {})
+    code, message = answer.get("Code", "Unknown"), answer.get("Message", "")
+    kind, hint = ERROR_CODES.get(code) or COMMON_CODES.get(code) or _by_status(error)
+    return kind(f"{where}: {error.operation_name} was refused: {message or 'no reason given'} ({code})", hint=hint)
+
+
+def _by_status(error: boto.ClientError) -> Translation:
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    return (AuthError, _CREDENTIALS_HINT) if status in (401, 403) else (TransferError, "")

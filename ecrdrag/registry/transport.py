@@ -1,0 +1,203 @@
+"""Own HTTP for blobs: one pool of connections, ranged GETs, checked replies, no secret in any text.
+
+The registry's ends may enter.
+
+requests and urllib3 put whole URLs, signature and all, into exception texts. Nothing of theirs
+leaves this room: their errors are put into our own words, ``from None``.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Final
+from urllib.parse import urlsplit
+
+import requests
+import urllib3
+
+from ecrdrag.errors import IntegrityError, RangeIgnoredError, TransferError, TransientError
+
+CONNECT_TIMEOUT: Final = 10.0  # seconds
+READ_TIMEOUT: Final = 30.0  # seconds without a byte
+READ_SIZE: Final = 256 * 1024  # bytes for each worker; larger reads were no faster
+_ERROR_TEXT_LIMIT: Final = 4096
+_CONTENT_RANGE: Final = re.compile(r"bytes (\d+)-(\d+)/(\d+)")  # RFC 9110, 14.4
+_S3_ERROR: Final = re.compile(r"<Code>([A-Za-z]{1,64})</Code>\s*<Message>([^<]{0,200})</Message>")
+# RFC 9110, 15: the server asks for another try later.
+_TRY_LATER: Final = frozenset({408, 425, 429})
+
+
+class LinkRefusedError(TransientError):
+    """The server won't serve this URL any more; a fresh one may work."""
+
+
+class _Session(requests.Session):
+    """A session that never finds credentials in ~/.netrc: a presigned URL allows no Authorization."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.auth = _no_auth
+
+    def rebuild_auth(self, prepared_request: requests.PreparedRequest, response: requests.Response) -> None:
+        """Send no Authorization to the host of a redirect."""
+        prepared_request.headers.pop("Authorization", None)
+
+
+def _no_auth(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    return request
+
+
+class BlobTransport:
+    """Fetch byte ranges of blobs over at most connections kept-alive connections; safe from many threads.
+
+    ca_bundle is a file or folder of certificates, True for the usual ones. Proxies come from
+    the environment.
+    """
+
+    def __init__(self, *, connections: int, ca_bundle: str | bool = True) -> None:
+        self._session = _Session()
+        self._ca_bundle = ca_bundle
+        adapter = requests.adapters.HTTPAdapter(pool_connections=connections, pool_maxsize=connections)
+        self._session.mount("https://", adapter)
+        self._session.mount("http://", adapter)
+        self._lock = threading.Lock()
+        self._live: set[urllib3.BaseHTTPResponse] = set()
+        self._aborted = False
+
+    def read_range(self, url: str, *, start: int, stop: int, size: int) -> Iterator[memoryview]:
+        """Yield bytes [start, stop) of the size bytes behind url.
+
+        Raises LinkRefusedError when a fresh URL may help, RangeIgnoredError when the server sent
+        the whole blob instead, TransientError when another try may help, IntegrityError when the
+        blob is shorter than start, TransferError when it is no use.
+        """
+        host = urlsplit(url).hostname or "the server"
+        with _translated(host), self._open(url, start, stop) as response:
+            _check_reply(response, host, start, stop, size)
+            missing = stop - start
+            while missing:
+                data = response.raw.read(min(READ_SIZE, missing))
+                if not data:
+                    raise TransientError(f"{host} closed the connection {missing} bytes before the end")
+                missing -= len(data)
+                yield memoryview(data)
+
+    def abort(self) -> None:
+        """Wake every thread that waits for bytes; later requests fail at once."""
+        with self._lock:
+            self._aborted = True
+            live = list(self._live)
+        for raw in live:
+            _shut_down(raw)
+
+    def __enter__(self) -> BlobTransport:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._session.close()
+
+    @contextmanager
+    def _open(self, url: str, start: int, stop: int) -> Iterator[requests.Response]:
+        headers = {"Range": f"bytes={start}-{stop - 1}", "Accept-Encoding": "identity"}
+        self._check_aborted()
+        with self._session.get(
+            url, headers=headers, stream=True, timeout=(CONNECT_TIMEOUT, READ_TIMEOUT), verify=self._ca_bundle
+        ) as response:
+            with self._lock:
+                self._live.add(response.raw)
+            try:
+                self._check_aborted()
+                yield response
+            finally:
+                with self._lock:
+                    self._live.discard(response.raw)
+
+    def _check_aborted(self) -> None:
+        if self._aborted:
+            raise TransferError("the transfer was stopped")
+
+
+def _check_reply(response: requests.Response, host: str, start: int, stop: int, size: int) -> None:
+    status = response.status_code
+    if status == requests.codes.partial_content:
+        _check_content_range(response.headers.get("Content-Range", ""), host, start, stop, size)
+    elif status == requests.codes.ok:
+        _check_whole(response.headers.get("Content-Length"), host, start, stop, size)
+    elif status == requests.codes.requested_range_not_satisfiable:
+        raise IntegrityError(f"{host} has fewer than the {size} bytes that the manifest promises")
+    else:
+        raise _refusal(response, host)
+
+
+def _check_content_range(found: str, host: str, start: int, stop: int, size: int) -> None:
+    match = _CONTENT_RANGE.fullmatch(found)
+    if match is None or tuple(map(int, match.groups())) != (start, stop - 1, size):
+        raise TransientError(f"{host} sent range {found[:80]!r} where bytes {start}-{stop - 1}/{size} were asked for")
+
+
+def _check_whole(length: str | None, host: str, start: int, stop: int, size: int) -> None:
+    if (start, stop) != (0, size):
+        raise RangeIgnoredError(f"{host} sent the whole blob where a range was asked for")
+    if length is not None and length != str(size):
+        raise IntegrityError(f"{host} sends {length[:20]} bytes, the manifest promises {size}")
+
+
+def _refusal(response: requests.Response, host: str) -> TransientError:
+    status = response.status_code
+    match = _S3_ERROR.search(response.raw.read(_ERROR_TEXT_LIMIT).decode("utf-8", "replace"))
+    reason = f"{match[1]}: {match[2]}" if match else response.reason or "no reason given"
+    text = f"{host} answered {status} ({reason})"
+    if status >= requests.codes.internal_server_error or status in _TRY_LATER:
+        return TransientError(text)
+    return LinkRefusedError(text)
+
+
+def _shut_down(raw: urllib3.BaseHTTPResponse) -> None:
+    """Wake the thread that reads from a response, where urllib3 can (2.3 and newer)."""
+    shutdown = getattr(raw, "shutdown", None)
+    if shutdown is not None:
+        try:
+            shutdown()
+        except (OSError, ValueError):  # it has ended by itself
+            return
+
+
+@contextmanager
+def _translated(host: str) -> Iterator[None]:
+    try:
+        yield
+    except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+        raise _in_our_words(error, host) from None
+
+
+def _in_our_words(error: Exception, host: str) -> TransferError:
+    if "CERTIFICATE_VERIFY_FAILED" in str(error):
+        return TransferError(
+            f"the certificate of {host} can't be verified",
+            hint="set AWS_CA_BUNDLE to your organisation's certificates",
+        )
+    for kinds, words in _WORDS:
+        if isinstance(error, kinds):
+            return TransientError(words.format(host=host))
+    return TransientError(f"{host}: {type(error).__name__}")
+
+
+_WORDS: Final[tuple[tuple[tuple[type[Exception], ...], str], ...]] = (
+    ((requests.exceptions.ProxyError,), "the proxy for {host} does not answer"),
+    ((requests.exceptions.ConnectTimeout,), "connecting to {host} timed out"),
+    (
+        (requests.exceptions.ReadTimeout, urllib3.exceptions.ReadTimeoutError, socket.timeout),
+        "{host} sent nothing for " + f"{READ_TIMEOUT:.0f} s",
+    ),
+    ((requests.exceptions.SSLError, urllib3.exceptions.SSLError), "the TLS connection to {host} broke"),
+    ((urllib3.exceptions.IncompleteRead,), "{host} closed the connection before the end"),
+    ((requests.exceptions.ConnectionError,), "no connection to {host}"),
+    ((urllib3.exceptions.ProtocolError, ConnectionError), "the connection to {host} broke"),
+)
