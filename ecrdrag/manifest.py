@@ -102,7 +102,7 @@ def parse(raw: bytes, media_type: str = "") -> Manifest | Index:
             "this image has a schema 1 manifest, the format before 2016, which this version can't pull",
             hint="pull and push it once with a tool that converts it, or ask for a rebuilt image",
         )
-    raise UnsupportedError(f"media type {kind or 'of the manifest'!r} is no image manifest and no index")
+    raise UnsupportedError(f"{f'media type {kind!r}' if kind else 'the document'} is no image manifest and no index")
 
 
 def parse_object(raw: bytes, what: str) -> Mapping[str, object]:
@@ -128,7 +128,7 @@ def _kind(document: Mapping[str, object]) -> str:
 
 
 def _manifest(raw: bytes, kind: str, document: Mapping[str, object]) -> Manifest:
-    _check_version(document)
+    _check_form(document, without=("manifests",))
     config = _descriptor(document.get("config"), "config")
     layers = _descriptors(document, "layers")
     _check_sizes((config, *layers))
@@ -136,13 +136,16 @@ def _manifest(raw: bytes, kind: str, document: Mapping[str, object]) -> Manifest
 
 
 def _index(raw: bytes, kind: str, document: Mapping[str, object]) -> Index:
-    _check_version(document)
+    _check_form(document, without=("config", "layers"))
     return Index(raw, kind, Digest.of(raw), _descriptors(document, "manifests"))
 
 
-def _check_version(document: Mapping[str, object]) -> None:
+def _check_form(document: Mapping[str, object], *, without: Sequence[str]) -> None:
     if document.get("schemaVersion") != 2:
         raise UnsupportedError(f"manifest: schemaVersion is {document.get('schemaVersion')!r}, not 2")
+    for member in without:  # two readers could take it for two things: CVE-2021-41190
+        if member in document:
+            raise UnsupportedError(f"manifest: {member} has no place in a document of this media type")
 
 
 def _check_sizes(blobs: Sequence[Descriptor]) -> None:

@@ -6,10 +6,13 @@ The demo, flow and real tests enter.
 from __future__ import annotations
 
 from collections.abc import Iterable
-
-from mypy_boto3_ecr import ECRClient
+from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from tests.images import Blob, Image, ImageIndex
+
+if TYPE_CHECKING:  # stubs are not installed for the demo
+    from mypy_boto3_ecr import ECRClient
 
 
 def put_image(ecr: ECRClient, repository: str, image: Image, tag: str | None = None, *, account: str = "") -> None:
@@ -56,10 +59,11 @@ def _upload(ecr: ECRClient, repository: str, blob: Blob, registry: dict[str, str
 
 def _put_manifest(ecr: ECRClient, repository: str, manifest: Blob, tag: str | None, account: str) -> None:
     optional = {key: value for key, value in (("imageTag", tag), ("registryId", account)) if value}
-    ecr.put_image(
-        repositoryName=repository,
-        imageManifest=manifest.content.decode(),
-        imageManifestMediaType=manifest.media_type,
-        imageDigest=str(manifest.digest),
-        **optional,
-    )
+    with suppress(ecr.exceptions.ImageAlreadyExistsException):
+        ecr.put_image(
+            repositoryName=repository,
+            imageManifest=manifest.content.decode(),
+            imageManifestMediaType=manifest.media_type,
+            imageDigest=str(manifest.digest),
+            **optional,
+        )

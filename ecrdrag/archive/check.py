@@ -21,18 +21,18 @@ def difference(path: Path, plan: ArchivePlan) -> str:
 
     Raises ArchiveError when the file can't be read.
     """
-    if not path.is_file():
-        return "is not a regular file"
-    if path.stat().st_size != plan.total_size:
-        return "holds another image or no image"
     try:
+        if not path.is_file():
+            return "is not a regular file"
+        if path.stat().st_size != plan.total_size:
+            return "holds another image or no image"
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
         try:
             return _content_difference(positioned(descriptor), plan)
         finally:
             os.close(descriptor)
     except OSError as error:
-        raise ArchiveError(f"can't read {path}: {error.strerror}") from error
+        raise ArchiveError(f"can't read {path}: {error.strerror or error}") from error
 
 
 def _content_difference(file: PositionedFile, plan: ArchivePlan) -> str:
@@ -47,9 +47,11 @@ def _content_difference(file: PositionedFile, plan: ArchivePlan) -> str:
 
 
 def _read(file: PositionedFile, offset: int, size: int) -> bytes:
-    buffer = bytearray(size)
-    file.read_at(memoryview(buffer), offset)
-    return bytes(buffer)
+    buffer = memoryview(bytearray(size))
+    done = 0
+    while done < size and (count := file.read_at(buffer[done:], offset + done)):
+        done += count
+    return bytes(buffer[:done])
 
 
 def _is_whole(file: PositionedFile, blob: Descriptor, offset: int, buffer: memoryview) -> bool:

@@ -60,14 +60,17 @@ class ArchivePlan:
         return tuple((slot.content, slot.offset) for slot in self.slots if isinstance(slot.content, Descriptor))
 
     def known_pieces(self) -> Iterator[tuple[int, bytes]]:
-        """Yield (offset, bytes) of all that is known already: headers and small members.
+        """Yield (offset, bytes) of all that is known already: headers, small members and the zeros around.
 
-        What lies between is a blob or zeros.
+        These and the blobs are every byte of the file.
         """
         for slot in self.slots:
             yield slot.offset - len(slot.header), slot.header
             if isinstance(slot.content, bytes):
                 yield slot.offset, slot.content
+            if padding := slot.stop - slot.offset - slot.size:
+                yield slot.offset + slot.size, bytes(padding)
+        yield self.total_size - len(_END), _END
 
 
 @dataclass(frozen=True, slots=True)

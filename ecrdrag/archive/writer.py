@@ -25,10 +25,18 @@ except ImportError:  # Windows: two pulls to one output are not noticed
 else:
 
     def _lock(descriptor: int) -> None:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in _LOCKLESS:
+                raise
 
 
 PARTIAL_SUFFIX = ".partial"
+# What flock says on a file system without locks, such as NFS without its lock service; it is then as on Windows.
+_LOCKLESS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
+# A link must not be followed: whoever may write to the folder could have us empty a file elsewhere.
+_OPEN_FLAGS = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
 
 
 class ArchiveWriter:
@@ -44,12 +52,13 @@ class ArchiveWriter:
         self._partial = path.with_name(path.name + PARTIAL_SUFFIX)
         self._open_file = open_file
         self._descriptor = -1
+        self._committed = False
 
     def __enter__(self) -> ArchiveWriter:
         with _disk_errors(self._partial):
             self._descriptor = self._open_locked()
-            self._file = self._open_file(self._descriptor)
         try:
+            self._file = self._open_file(self._descriptor)
             self._prepare()
         except BaseException:
             self._discard()
@@ -64,28 +73,33 @@ class ArchiveWriter:
         """Put the archive in place: on stable storage first, then under its name."""
         with _disk_errors(self._path):
             os.fsync(self._descriptor)
+            if not self._is_named(self._descriptor):
+                raise ArchiveError(
+                    f"{self._partial} was removed or replaced while it was written",
+                    hint="run the same command again, and leave the partial file alone",
+                )
             if os.name == "nt":  # Windows renames no open file
                 self._close()
             self._partial.replace(self._path)
+            self._committed = True
             self._close()
             _sync_folder(self._path.parent)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._descriptor >= 0:
+        if not self._committed:
             self._discard()
 
     def _open_locked(self) -> int:
         while True:
-            descriptor = os.open(self._partial, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
+            descriptor = os.open(self._partial, _OPEN_FLAGS, 0o666)
             try:
                 if _lock is not None:
                     _lock(descriptor)
                 # The one who held the lock may have renamed or removed the file in the meantime.
-                with suppress(FileNotFoundError):
-                    if os.path.samestat(os.fstat(descriptor), self._partial.stat()):
-                        return descriptor
+                if self._is_named(descriptor):
+                    return descriptor
             except BlockingIOError:
                 os.close(descriptor)
                 raise ArchiveError(
@@ -95,6 +109,12 @@ class ArchiveWriter:
                 os.close(descriptor)
                 raise
             os.close(descriptor)
+
+    def _is_named(self, descriptor: int) -> bool:
+        """Say whether the open file is still the one at the partial path (Windows keeps open files there)."""
+        with suppress(FileNotFoundError):
+            return _lock is None or os.path.samestat(os.fstat(descriptor), self._partial.lstat())
+        return False
 
     def _prepare(self) -> None:
         with _disk_errors(self._partial):
@@ -114,15 +134,19 @@ class ArchiveWriter:
 
     def _discard(self) -> None:
         with suppress(OSError):
+            named = self._is_named(self._descriptor)
             if os.name == "nt":
                 self._close()
-            self._partial.unlink()
+            if named:
+                self._partial.unlink()
         self._close()
 
     def _close(self) -> None:
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
+        """Close once; what close() complains about no longer matters, after fsync or before removal."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            with suppress(OSError):
+                os.close(descriptor)
 
 
 class ArchiveSink:
@@ -140,17 +164,17 @@ class ArchiveSink:
 
     def read_at(self, buffer: memoryview, offset: int) -> int:
         """Read into buffer what was written; raise ArchiveError."""
-        with _disk_errors(self._path):
+        with _disk_errors(self._path, "read"):
             return self._file.read_at(buffer, self._offset + offset)
 
 
 @contextmanager
-def _disk_errors(path: Path) -> Iterator[None]:
+def _disk_errors(path: Path, verb: str = "write") -> Iterator[None]:
     """Turn OSError into ArchiveError that names the file."""
     try:
         yield
     except OSError as error:
-        raise ArchiveError(f"can't write {path}: {error.strerror}", hint=_hint(error)) from error
+        raise ArchiveError(f"can't {verb} {path}: {error.strerror or error}", hint=_hint(error)) from error
 
 
 def _hint(error: OSError) -> str:
@@ -159,6 +183,7 @@ def _hint(error: OSError) -> str:
         errno.EDQUOT: "the disk quota is used up: make room, or write to another disk with -o",
         errno.ENOENT: "the folder does not exist: create it, or give another file with -o",
         errno.ENOTDIR: "the folder is a file: give another file with -o",
+        errno.ELOOP: "a symbolic link is in the way: remove it, or give another file with -o",
         errno.EFBIG: "this file system or limit takes no file of that size: write to another disk with -o",
     }
     return hints.get(error.errno or 0, "")

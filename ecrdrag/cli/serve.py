@@ -6,19 +6,27 @@ The command line may enter.
 from __future__ import annotations
 
 import argparse
-import logging
 import re
 import shlex
 import signal
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import FrameType
 from typing import Final
 
 from ecrdrag.errors import ArchiveError, UsageError
 
+DESCRIPTION: Final = """\
+Run a local ECR: the ECR API for any AWS client that takes AWS_ENDPOINT_URL_ECR, and signed blob URLs, kept in a folder.
+It prints the environment that clients need; the key pair is made at random on the first start and kept with the data.
+"""
+EPILOG: Final = """\
+example:
+  ecrdrag serve --data ./ecr-data --env-file ./ecr.env &
+  . ./ecr.env && aws ecr create-repository --repository-name my/app
+"""
 DEFAULT_LISTEN: Final = "127.0.0.1:5080"
 _LISTEN: Final = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.%]+)\]|(?P<host>[^\[\]:]*)):(?P<port>[0-9]{1,5})")
 _MAX_PORT: Final = 65535
@@ -66,20 +74,20 @@ def run(arguments: argparse.Namespace) -> int:
             raise
         raise UsageError("serve needs werkzeug, which isn't installed", hint="pip install 'ecrdrag[local]'") from error
     settings = Settings(account=arguments.account, region=arguments.region, url_expiry=arguments.url_expiry)
-    _log_access(getattr(arguments, "verbose", 0))
     stop = threading.Event()
     before = signal.signal(signal.SIGTERM, _setter(stop))
     try:
         with LocalEcr(arguments.data, listen, settings) as ecr:
             _announce(ecr.environment, arguments.env_file)
-            sys.stderr.write(f"local ECR on {ecr.endpoint}, data in {arguments.data}; Ctrl-C stops it\n")
+            if not arguments.quiet:
+                sys.stderr.write(f"local ECR on {ecr.endpoint}, data in {arguments.data}; Ctrl-C stops it\n")
             stop.wait()
     finally:
         signal.signal(signal.SIGTERM, before)
     return 0
 
 
-def _setter(stop: threading.Event) -> signal._HANDLER:
+def _setter(stop: threading.Event) -> Callable[[int, FrameType | None], None]:
     def handle(_number: int, _frame: FrameType | None) -> None:
         stop.set()
 
@@ -100,18 +108,6 @@ def _check(arguments: argparse.Namespace) -> None:
         raise UsageError(f"--region takes a region such as eu-west-1, not {arguments.region!r}")
     if arguments.url_expiry < 1:
         raise UsageError("--url-expiry takes a number of seconds, at least 1")
-
-
-def _log_access(verbose: int) -> None:
-    """Send one line per request to stderr when asked for."""
-    if not verbose:
-        return
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
-    logger = logging.getLogger("ecrdrag.localecr")
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
-    logger.propagate = False
 
 
 def _announce(environment: Mapping[str, str], env_file: Path | None) -> None:

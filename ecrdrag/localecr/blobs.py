@@ -31,7 +31,7 @@ class Blobs:
         self._uploads = folder / "uploads"
         for place in (self._blobs, self._uploads):
             place.mkdir(parents=True, exist_ok=True)
-        for place in (folder, self._blobs.parent):
+        for place in (folder.absolute().parent, folder, self._blobs.parent):
             sync_folder(place)
         self._live: dict[str, Growing] = {}
         self._live_lock = threading.Lock()

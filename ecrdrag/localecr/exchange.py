@@ -51,28 +51,19 @@ class Body:
         return self._before_first_read is not None
 
     def read(self, size: int) -> bytes:
-        """Return up to size bytes, none at the end; raise ClientGone when the rest never comes."""
-        data = self._begin().read(min(size, self.remaining)) if self.remaining else b""
-        if self.remaining and not data:
+        """Return size bytes, or those that are left; raise ClientGone when they never come."""
+        wanted = min(size, self.remaining)
+        data = self._begin().read(wanted) if wanted else b""
+        if len(data) < wanted:
             raise ClientGone("the client closed the connection inside a request body")
-        self.remaining -= len(data)
+        self.remaining -= wanted
         return data
 
     def read_all(self, limit: int) -> bytes:
         """Return the whole body; raise BodyTooLarge, with nothing read, when it is over limit bytes."""
         if self.length > limit:
             raise BodyTooLarge(f"a body of {self.length} bytes is over the limit of {limit}")
-        whole = bytearray(self.remaining)
-        view = memoryview(whole)
-        while self.remaining:
-            self.remaining -= self._fill(view[len(whole) - self.remaining :])
-        return bytes(whole)
-
-    def _fill(self, view: memoryview) -> int:
-        count = self._begin().readinto(view)
-        if not count:
-            raise ClientGone("the client closed the connection inside a request body")
-        return count
+        return self.read(self.remaining)
 
     def _begin(self) -> BufferedIOBase:
         if self._before_first_read is not None:

@@ -40,8 +40,8 @@ def put_image(call: Call) -> Mapping[str, object]:
     with call.store.metadata.write() as records:
         repository = call.repository(records)
         _check_references(call, records, repository.id, document)
-        _keep(call, records, repository, document, raw)
-        _set_tag(call, records, repository, document, tag)
+        is_new = _keep(call, records, repository, document, raw)
+        _set_tag(call, records, repository, document, tag, is_new=is_new)
     return {"image": _image(call, document, tag)}
 
 
@@ -72,9 +72,9 @@ def _check_references(call: Call, records: Records, repository: int, document: D
         raise images_missing(call.key, missing)
 
 
-def _keep(call: Call, records: Records, repository: Repository, document: Document, raw: bytes) -> None:
+def _keep(call: Call, records: Records, repository: Repository, document: Document, raw: bytes) -> bool:
     if records.image(repository.id, str(document.digest)):
-        return
+        return False
     image = Image(
         digest=str(document.digest),
         media_type=document.media_type,
@@ -85,6 +85,7 @@ def _keep(call: Call, records: Records, repository: Repository, document: Docume
         raw=raw,
     )
     records.add_image(repository.id, image, _references(document))
+    return True
 
 
 def _largest(records: Records, repository: int, document: Document) -> int:
@@ -97,10 +98,12 @@ def _references(document: Document) -> Iterable[tuple[str, str]]:
     return ((str(one.digest), one.media_type) for one in (*document.needed_blobs, *document.children))
 
 
-def _set_tag(call: Call, records: Records, repository: Repository, document: Document, tag: str) -> None:
+def _set_tag(
+    call: Call, records: Records, repository: Repository, document: Document, tag: str, *, is_new: bool
+) -> None:
     digest = str(document.digest)
     holder = records.tagged(repository.id, tag) if tag else ""
-    if tag and holder == digest:
+    if holder == digest or not (tag or is_new):
         raise image_exists(call.key, digest, tag)
     if holder and _is_immutable(repository, tag):
         raise tag_is_immutable(call.key, tag)

@@ -9,11 +9,8 @@ import json
 import sqlite3
 from collections.abc import Iterable, Sequence
 from dataclasses import astuple, dataclass
-from typing import Final
 
 from ecrdrag.localecr.names import ImageName, RepositoryKey
-
-_SELECT_IMAGE: Final = "SELECT digest, media_type, artifact_type, subject, size, pushed, raw FROM image"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,12 +88,13 @@ class Records:
         )
         return [Repository(r[0], RepositoryKey(account, region, r[1]), r[2], json.loads(r[3])) for r in rows]
 
-    def add_repository(self, key: RepositoryKey, created: float, settings: dict[str, object]) -> None:
+    def add_repository(self, key: RepositoryKey, created: float, settings: dict[str, object]) -> Repository:
         """Create a repository that isn't there."""
-        self._run(
+        added = self._run(
             "INSERT INTO repository (account, region, name, created, settings) VALUES (?, ?, ?, ?, ?)",
             (key.account, key.region, key.name, created, json.dumps(settings)),
         )
+        return Repository(added.lastrowid or 0, key, created, settings)
 
     def delete_repository(self, repository: int) -> list[str]:
         """Forget a repository and all in it; return the ids of its unfinished uploads."""
@@ -152,13 +150,18 @@ class Records:
 
     def image(self, repository: int, digest: str) -> Image | None:
         """Find an image by digest."""
-        row = self._run(_SELECT_IMAGE + " WHERE repository = ? AND digest = ?", (repository, digest)).fetchone()
+        row = self._run(
+            "SELECT digest, media_type, artifact_type, subject, size, pushed, raw FROM image"
+            " WHERE repository = ? AND digest = ?",
+            (repository, digest),
+        ).fetchone()
         return Image(*row) if row else None
 
     def images(self, repository: int, tag_status: str, *, after: str, limit: int) -> list[Image]:
         """List images by digest: all, TAGGED or UNTAGGED ones."""
         rows = self._run(
-            _SELECT_IMAGE + " WHERE repository = ? AND digest > ? AND (? = 'ANY' OR (? = 'TAGGED') = EXISTS"
+            "SELECT digest, media_type, artifact_type, subject, size, pushed, raw FROM image"
+            " WHERE repository = ? AND digest > ? AND (? = 'ANY' OR (? = 'TAGGED') = EXISTS"
             " (SELECT 1 FROM tag WHERE tag.repository = image.repository AND tag.digest = image.digest))"
             " ORDER BY digest LIMIT ?",
             (repository, after, tag_status, tag_status, limit),

@@ -42,8 +42,8 @@ def create_repository(call: Call) -> Mapping[str, object]:
     with call.store.metadata.write() as records:
         if records.repository(call.key):
             raise repository_exists(call.key)
-        records.add_repository(call.key, call.now, settings)
-        return {"repository": _describe(call.repository(records))}
+        created = records.add_repository(call.key, call.now, settings)
+    return {"repository": _describe(created)}
 
 
 def describe_repositories(call: Call) -> Mapping[str, object]:
@@ -68,7 +68,8 @@ def delete_repository(call: Call) -> Mapping[str, object]:
             raise repository_not_empty(call.key)
         uploads = records.delete_repository(repository.id)
     for upload in uploads:
-        call.store.blobs.discard(upload)
+        with call.store.blobs.growing(upload):
+            call.store.blobs.discard(upload)
     return {"repository": _describe(repository)}
 
 

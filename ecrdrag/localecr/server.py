@@ -30,6 +30,7 @@ _DRAIN_BLOCK: Final = 256 * 1024
 _GRACE: Final = 10.0
 # Lets the head of an answer leave with its body's first bytes (Linux, send(2)).
 _MORE: Final = getattr(socket, "MSG_MORE", 0)
+_MAX_LOGGED: Final = 500
 _NO_BODY: Final = (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED)
 
 
@@ -46,7 +47,7 @@ class HttpServer:
         self._lock = threading.Lock()
         self._connections: dict[socket.socket, threading.Thread] = {}
         self._idle: set[socket.socket] = set()
-        self._thread = threading.Thread(target=self._accept, name="local ECR")
+        self._thread = threading.Thread(target=self._accept, name="local ECR", daemon=True)
 
     @property
     def port(self) -> int:
@@ -241,8 +242,10 @@ class _Connection(BaseHTTPRequestHandler):
 
     def _log_answer(self, answer: Answer, sent: int, seconds: float) -> None:
         # Never the query: a link's signature is in it.
-        path = self.path.partition("?")[0]
-        _log.info("%s %s %d %s, %d bytes, %.3f s", self.command, path, answer.status, answer.summary, sent, seconds)
+        what = f"{self.command} {self.path.partition('?')[0]} {answer.status} {answer.summary}"
+        # A client's control characters stay out of the reader's terminal.
+        shown = "".join(letter if letter.isprintable() else "?" for letter in what[:_MAX_LOGGED])
+        _log.info("%s, %d bytes, %.3f s", shown, sent, seconds)
 
     def _drain(self, body: Body) -> None:
         """Take what the client still sends of a body nobody wanted, so that it reads the answer; then close."""

@@ -26,6 +26,12 @@ from ecrdrag.localecr.store import Store
 LOOPBACK: Final = ("127.0.0.1", 0)
 
 
+def _reachable(host: str) -> str:
+    """Return where this machine's clients find a server that listens on host: for "all addresses", loopback."""
+    loopback = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - read here, bound only when asked for
+    return loopback.get(host, host)
+
+
 def _as_it_is(handler: Handler) -> Handler:
     return handler
 
@@ -74,7 +80,7 @@ class LocalEcr:
         """The URL that clients are given."""
         if self._server is None:
             raise RuntimeError("the local ECR isn't running")
-        host = self._listen[0]
+        host = _reachable(self._listen[0])
         return f"http://{f'[{host}]' if ':' in host else host}:{self._server.port}"
 
     @property

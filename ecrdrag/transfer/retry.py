@@ -14,8 +14,8 @@ class RetryPolicy:
     """Bound the tries of one chunk that bring no byte, and space them out; times in seconds."""
 
     tries: int = 8
-    base: float = 0.1
-    cap: float = 10.0
+    base: float = 0.25
+    cap: float = 20.0
     random: random.Random = field(default_factory=random.Random, compare=False)
 
     def delay(self, failures: int) -> float:

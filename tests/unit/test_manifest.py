@@ -331,3 +331,10 @@ def test_blobs_are_distinct_and_hold_every_layer(contents: list[tuple[bytes, int
     assert isinstance(found, Manifest)
     assert len({blob.digest for blob in found.blobs}) == len(found.blobs)
     assert {found.config, *found.layers} == set(found.blobs)
+
+
+@pytest.mark.parametrize("kind", [*manifest.MANIFEST_TYPES, *manifest.INDEX_TYPES])
+def test_a_document_that_is_an_image_and_an_index_at_once_is_refused(kind: str) -> None:
+    both = document_of(manifest.OCI_INDEX) | document_of(manifest.OCI_MANIFEST) | {"mediaType": kind}
+    with pytest.raises(UnsupportedError, match="has no place"):
+        manifest.parse(encode(both))

@@ -1,0 +1,64 @@
+"""One local ECR for the flow tests, and images in it."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import boto3
+import pytest
+from mypy_boto3_ecr import ECRClient
+
+from ecrdrag.localecr import LocalEcr
+from tests.images import hello_image, index_of, noise_image
+from tests.putting import put_image, put_index
+
+MIB = 1024 * 1024
+REGION = "us-west-2"
+HOST = f"123456789012.dkr.ecr.{REGION}.amazonaws.com"
+HELLO = hello_image("amd64")
+NOISE = noise_image([3 * MIB, 700_000, 0, 3 * MIB])
+BOTH = index_of([hello_image("arm64"), HELLO])
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """Hide the user's AWS settings, proxies and home from every test, and what one logs from the next."""
+    for name in list(os.environ):
+        if name.startswith("AWS_") or name.lower().endswith("_proxy") or name.endswith("_CA_BUNDLE"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    yield
+    logging.getLogger("ecrdrag").handlers.clear()
+
+
+def client_of(ecr: LocalEcr, region: str = REGION) -> ECRClient:
+    """Build a boto3 client as any AWS program would."""
+    key_id, secret = ecr.credentials
+    return boto3.client(
+        "ecr",
+        region_name=region,
+        endpoint_url=ecr.endpoint,
+        aws_access_key_id=key_id,
+        aws_secret_access_key=secret,
+    )
+
+
+def stock(ecr: LocalEcr, repository: str = "my/app") -> None:
+    """Put three images: hello by :1.2, noise by :noise, an index of two platforms by :multi."""
+    client = client_of(ecr)
+    client.create_repository(repositoryName=repository)
+    put_image(client, repository, HELLO, "1.2")
+    put_image(client, repository, NOISE, "noise")
+    put_index(client, repository, BOTH, "multi")
+
+
+@pytest.fixture(scope="session")
+def stocked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalEcr]:
+    """Run a local ECR with images in it, for tests that only read."""
+    with LocalEcr(tmp_path_factory.mktemp("ecr")) as ecr:
+        stock(ecr)
+        yield ecr

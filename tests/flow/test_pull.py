@@ -1,0 +1,267 @@
+"""docker_pull.py as a user runs it, against the local ECR."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import tarfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ecrdrag.archive.plan import ImageName, plan_image
+from ecrdrag.cli.main import main_of
+from ecrdrag.localecr import LocalEcr
+from ecrdrag.localecr.exchange import Answer, Handler, Request
+from ecrdrag.manifest import Manifest, parse
+from ecrdrag.reference import ImageReference
+from ecrdrag.transfer.retry import RetryPolicy
+from tests.flow.conftest import BOTH, HELLO, HOST, NOISE, REGION, client_of, stock
+from tests.flow.scripts import Run, command_of, environment_of, run
+from tests.images import Image, hello_image
+from tests.putting import put_image
+
+ARN = f"ecr.aws/arn:aws:ecr:{REGION}:123456789012:repository/my/app"
+APP = f"{HOST}/my/app"
+AMD64 = ("--platform", "linux/amd64")
+
+
+def pull(ecr: LocalEcr | None, folder: Path, *arguments: str, **changes: str) -> Run:
+    return run("docker_pull.py", *arguments, cwd=folder, env=environment_of(ecr, **changes))
+
+
+def contents_of(path: Path) -> dict[str, bytes]:
+    with tarfile.open(path) as archive:
+        return {member.name: file.read() for member in archive if (file := archive.extractfile(member))}
+
+
+def expected_contents(image: Image) -> dict[str, bytes]:
+    blobs = [image.manifest, image.config, *image.layers]
+    return {f"blobs/sha256/{blob.digest.hex}": blob.content for blob in blobs}
+
+
+@pytest.mark.parametrize(
+    ("reference", "file", "tag"),
+    [
+        (f"{ARN}:1.2", "app-1.2.tar", "1.2"),
+        (f"{ARN.removeprefix('ecr.aws/')}:1.2", "app-1.2.tar", "1.2"),
+        (f"{APP}:1.2", "app-1.2.tar", "1.2"),
+        (f"https://{APP}:1.2", "app-1.2.tar", "1.2"),
+        (f"{APP}@{HELLO.manifest.digest}", f"app-{HELLO.manifest.digest.hex[:12]}.tar", HELLO.manifest.digest.hex),
+        (f"{ARN}:1.2@{HELLO.manifest.digest}", "app-1.2.tar", "1.2"),
+    ],
+)
+def test_an_image_comes_whole_under_every_name(
+    stocked: LocalEcr, tmp_path: Path, reference: str, file: str, tag: str
+) -> None:
+    ended = pull(stocked, tmp_path, reference, *AMD64)
+    assert (ended.code, ended.out) == (0, f"{file} {HELLO.manifest.digest}\n"), ended.err
+    assert [path.name for path in tmp_path.iterdir()] == [file]
+    contents = contents_of(tmp_path / file)
+    assert expected_contents(HELLO).items() <= contents.items()
+    assert json.loads(contents["manifest.json"])[0]["RepoTags"] == [f"{APP}:{tag}"]
+
+
+def test_the_region_comes_out_of_the_reference_alone(stocked: LocalEcr, tmp_path: Path) -> None:
+    elsewhere = {"AWS_REGION": "eu-west-1", "AWS_DEFAULT_REGION": "eu-west-1"}
+    assert pull(stocked, tmp_path, f"{APP}:1.2", *AMD64, **elsewhere).code == 0
+    missing = pull(stocked, tmp_path, f"{APP.replace(REGION, 'eu-west-1')}:1.2", **elsewhere)
+    assert missing.code == 4
+
+
+def test_no_tag_and_no_digest_means_latest_and_is_said(stocked: LocalEcr, tmp_path: Path) -> None:
+    ended = pull(stocked, tmp_path, APP)
+    assert ended.code == 4
+    assert "no tag and no digest given: taking :latest" in ended.err
+    assert f"{APP}:latest" in ended.err
+
+
+def test_an_archive_is_the_same_at_any_parallelism_and_chunk_size(stocked: LocalEcr, tmp_path: Path) -> None:
+    for file, options in (
+        ("one.tar", ("-j", "1")),
+        ("many.tar", ("-j", "16")),
+        ("small.tar", ("-j", "3", "--chunk-size", "1MiB")),
+    ):
+        assert pull(stocked, tmp_path, f"{APP}:noise", "-o", file, *options, *AMD64).code == 0
+    bytes_of = [(tmp_path / file).read_bytes() for file in ("one.tar", "many.tar", "small.tar")]
+    assert bytes_of[0] == bytes_of[1] == bytes_of[2]
+    manifest = parse(NOISE.manifest.content)
+    assert isinstance(manifest, Manifest)
+    name = ImageName.of(ImageReference.parse(f"{APP}:noise"))
+    assert len(bytes_of[0]) == plan_image(manifest, NOISE.config.content, name).total_size
+
+
+def test_an_image_is_chosen_from_an_index(stocked: LocalEcr, tmp_path: Path) -> None:
+    for platform, image in zip(("linux/arm64/v8", "linux/amd64"), BOTH.images, strict=True):
+        ended = pull(stocked, tmp_path, f"{APP}:multi", "--platform", platform, "-o", "one.tar", "--force")
+        assert ended.out == f"one.tar {image.manifest.digest}\n", ended.err
+
+
+def test_a_single_image_for_another_machine_comes_with_a_warning(stocked: LocalEcr, tmp_path: Path) -> None:
+    put_image(client_of(stocked), "my/app", hello_image("arm64"), "arm")
+    other = pull(stocked, tmp_path, f"{APP}:arm", "--platform", "linux/s390x")
+    assert (other.code, "is an image for linux/arm64, not for linux/s390x" in other.err) == (4, True)
+    assert pull(stocked, tmp_path, f"{APP}:arm").code == 0
+
+
+def test_json_tells_all_about_the_archive(stocked: LocalEcr, tmp_path: Path) -> None:
+    ended = pull(stocked, tmp_path, f"{APP}:noise", "--json", *AMD64)
+    report = json.loads(ended.out)
+    assert ended.out.count("\n") == 1
+    assert report["digest"] == str(NOISE.manifest.digest)
+    assert [layer["digest"] for layer in report["layers"]] == [str(layer.digest) for layer in NOISE.layers]
+    assert (report["existed"], report["platform"]) == (False, "linux/amd64")
+    assert Path(tmp_path, report["path"]).stat().st_size == report["size"]
+
+
+class Counting:
+    """A layer around the local ECR that counts the blobs it sends, and sends what a test wants."""
+
+    def __init__(self) -> None:
+        self.downloads = 0
+        self.release = threading.Event()
+        self.stall_from = 1_000_000
+        self.reached = threading.Event()
+        self.status: int | None = None
+
+    def wrap(self, handler: Handler) -> Handler:
+        def answer(request: Request) -> Answer:
+            if request.method == "GET":
+                self.downloads += 1
+                if self.downloads >= self.stall_from:
+                    self.reached.set()
+                    self.release.wait(30)
+                if self.status:
+                    return Answer(self.status, {"Content-Type": "text/plain"}, b"no")
+            return handler(request)
+
+        return answer
+
+
+@pytest.fixture
+def counting() -> Counting:
+    return Counting()
+
+
+@pytest.fixture
+def own(tmp_path: Path, counting: Counting) -> Iterator[LocalEcr]:
+    """Run a local ECR that a test may break."""
+    with LocalEcr(tmp_path / "data", wrap=counting.wrap) as ecr:
+        stock(ecr)
+        yield ecr
+        counting.release.set()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "out").mkdir()
+    return tmp_path / "out"
+
+
+def test_a_second_pull_says_that_the_image_is_there_and_downloads_no_layer(
+    own: LocalEcr, counting: Counting, folder: Path
+) -> None:
+    assert pull(own, folder, f"{APP}:noise", *AMD64).code == 0
+    downloads, file = counting.downloads, (folder / "app-noise.tar").stat()
+    ended = pull(own, folder, f"{APP}:noise", *AMD64)
+    assert ended.code == 0
+    assert "app-noise.tar holds this image already, verified: nothing was downloaded" in ended.err
+    assert ended.out == f"app-noise.tar {NOISE.manifest.digest}\n"
+    assert counting.downloads == downloads + 1  # the config
+    assert (folder / "app-noise.tar").stat().st_mtime_ns == file.st_mtime_ns
+
+
+def test_another_file_at_the_output_is_kept_unless_forced(stocked: LocalEcr, tmp_path: Path) -> None:
+    (tmp_path / "app.tar").write_text("precious", encoding="utf-8")
+    ended = pull(stocked, tmp_path, f"{APP}:1.2", "-o", "app.tar", *AMD64)
+    assert (ended.code, (tmp_path / "app.tar").read_text(encoding="utf-8")) == (7, "precious")
+    assert "app.tar exists and holds another image or no image\n  replace it with --force" in ended.err
+    assert pull(stocked, tmp_path, f"{APP}:1.2", "-o", "app.tar", "--force", *AMD64).code == 0
+    assert expected_contents(HELLO).items() <= contents_of(tmp_path / "app.tar").items()
+
+
+def test_an_archive_that_was_damaged_is_not_called_the_same(stocked: LocalEcr, tmp_path: Path) -> None:
+    assert pull(stocked, tmp_path, f"{APP}:noise", *AMD64).code == 0
+    with (tmp_path / "app-noise.tar").open("r+b") as file:
+        file.seek(2_000_000)
+        file.write(b"damage")
+    ended = pull(stocked, tmp_path, f"{APP}:noise", *AMD64)
+    assert ended.code == 7
+    assert f"holds this image with a damaged blob {NOISE.layers[0].digest}" in ended.err
+
+
+def test_a_wrong_byte_from_the_server_leaves_nothing(own: LocalEcr, tmp_path: Path, folder: Path) -> None:
+    blob = tmp_path / "data" / "blobs" / "sha256" / NOISE.layers[3].digest.hex
+    blob.chmod(0o600)
+    with blob.open("r+b") as file:
+        file.seek(1_234_567)
+        byte = file.read(1)
+        file.seek(1_234_567)
+        file.write(bytes([byte[0] ^ 1]))
+    ended = pull(own, folder, f"{APP}:noise", *AMD64)
+    assert ended.code == 6
+    assert f"blob {NOISE.layers[3].digest} arrived with digest sha256:" in ended.err
+    assert list(folder.iterdir()) == []
+
+
+def test_ctrl_c_in_the_middle_leaves_nothing(own: LocalEcr, counting: Counting, folder: Path) -> None:
+    counting.stall_from = 4
+    command = command_of("docker_pull.py", f"{APP}:noise", *AMD64)
+    with subprocess.Popen(command, cwd=folder, env=environment_of(own), stderr=subprocess.PIPE, text=True) as process:
+        assert counting.reached.wait(30)
+        process.send_signal(signal.SIGINT)
+        counting.release.set()
+        _, err = process.communicate(timeout=30)
+    assert (process.returncode, err) == (130, "docker_pull.py: interrupted\n")
+    assert list(folder.iterdir()) == []
+
+
+def test_a_kill_leaves_a_partial_file_that_the_next_pull_takes_over(
+    own: LocalEcr, counting: Counting, folder: Path
+) -> None:
+    counting.stall_from = 4
+    command = command_of("docker_pull.py", f"{APP}:noise", *AMD64)
+    with subprocess.Popen(command, cwd=folder, env=environment_of(own)) as process:
+        assert counting.reached.wait(30)
+        process.kill()
+    assert [path.name for path in folder.iterdir()] == ["app-noise.tar.partial"]
+    counting.release.set()
+    counting.stall_from = 1_000_000
+    assert pull(own, folder, f"{APP}:noise", *AMD64).code == 0
+    assert [path.name for path in folder.iterdir()] == ["app-noise.tar"]
+
+
+def test_a_closed_pipe_is_no_reason_for_a_traceback(stocked: LocalEcr, tmp_path: Path) -> None:
+    command = command_of("docker_pull.py", f"{APP}:1.2", *AMD64)
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=environment_of(stocked), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.stderr is not None
+        assert (process.stderr.read(), process.wait(30)) == ("", 141)
+
+
+def test_a_server_that_refuses_every_blob_is_given_up_on_without_a_secret(
+    own: LocalEcr,
+    counting: Counting,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(RetryPolicy, "delay", lambda policy, failures: 0.0)
+    monkeypatch.chdir(folder)
+    for name, value in own.environment.items():
+        monkeypatch.setenv(name, value)
+    counting.status = 503
+    assert main_of("pull", [f"{APP}:noise", "-vv", *AMD64], program="docker_pull.py") == 5
+    out, err = capsys.readouterr()
+    assert "after 8 tries without progress: 127.0.0.1 answered 503" in err
+    assert err.count("trying again") == 7
+    key_id, secret = own.credentials
+    for hidden in ("X-Amz", "Signature=", secret, key_id):
+        assert hidden not in out + err
+    assert list(folder.iterdir()) == []

@@ -1,0 +1,109 @@
+"""Bad input to docker_pull.py: each with its exit code, what failed, and what to do."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ecrdrag.content import Digest
+from ecrdrag.localecr import LocalEcr
+from ecrdrag.manifest import OCI_MANIFEST
+from tests.flow.conftest import HELLO, HOST, client_of
+from tests.flow.scripts import environment_of, run
+from tests.images import Blob
+from tests.putting import put_blobs
+
+APP = f"{HOST}/my/app"
+NOWHERE = Digest.of(b"nowhere")
+NO_KEYS = {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}
+LOCAL = "The security token included in the request is invalid"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "code", "said"),
+    [
+        ([f"{HOST}/no/such:1"], {}, 4, "The repository with name 'no/such' does not exist"),
+        ([f"{APP}:nope"], {}, 4, f"{APP}:nope: Requested image not found (ImageNotFound)"),
+        ([f"{APP}@{NOWHERE}"], {}, 4, f"@{NOWHERE}: Requested image not found (ImageNotFound)"),
+        ([f"{APP}:noise@{HELLO.manifest.digest}"], {}, 4, "the tag has moved to another image"),
+        ([f"{APP}:multi", "--platform", "linux/s390x"], {}, 4, "it has linux/amd64, linux/arm64"),
+        ([f"{APP}:1.2", "--platform", "windows/amd64"], {}, 4, "is an image for linux/amd64, not for windows/amd64"),
+        ([f"{APP}:multi", "--platform", "all"], {}, 8, "--platform all is not in this version"),
+        ([f"{APP}:1.2", "--platform", "arm64"], {}, 2, "a platform is os/arch or os/arch/variant"),
+        ([f"{APP}:1.2"], NO_KEYS, 3, "no AWS credentials found\n  set AWS_PROFILE"),
+        ([f"{APP}:1.2"], {"AWS_SECRET_ACCESS_KEY": "wrong"}, 3, "check the secret access key and this machine's clock"),
+        ([f"{APP}:1.2"], {"AWS_ACCESS_KEY_ID": "AKIAUNKNOWN"}, 3, LOCAL),
+        ([f"{APP}:1.2", "--profile", "nobody"], {}, 2, "profile (nobody) could not be found"),
+        ([f"{APP}:1.2"], {"AWS_ENDPOINT_URL_ECR": "http://127.0.0.1:1", "AWS_MAX_ATTEMPTS": "1"}, 5, "127.0.0.1:1"),
+        ([f"{APP}:1.2", "--endpoint-url", "nonsense"], {}, 2, "nonsense"),
+        ([f"{APP}:1.2", "-o", "missing/app.tar"], {}, 7, "the folder does not exist"),
+        ([f"{APP}:1.2", "-o", "."], {}, 7, "is not a regular file"),
+        ([f"{APP}:1.2", "-o", "-"], {}, 2, "-o takes the name of a file"),
+        (["docker.io/library/busybox:latest"], {}, 2, "bad reference at character 1"),
+        ([f"{APP}:1.2:3"], {}, 2, "bad reference at character 56"),
+        ([], {}, 2, "the following arguments are required: REF"),
+        ([APP, "more"], {}, 2, "unrecognized arguments: more"),
+        ([APP, "-j", "0"], {}, 2, "'0' is not a number from 1 to 256"),
+        ([APP, "--chunk-size", "64KiB"], {}, 2, "'64KiB' is not a size from 1MiB to 20MiB"),
+        ([APP, "--progress", "loud"], {}, 2, "invalid choice: 'loud'"),
+        ([APP, "--plat", "linux/amd64"], {}, 2, "unrecognized arguments: --plat"),
+    ],
+)
+def test_bad_input_ends_with_its_exit_code_and_a_message(
+    stocked: LocalEcr, tmp_path: Path, arguments: list[str], environment: dict[str, str], code: int, said: str
+) -> None:
+    ended = run("docker_pull.py", *arguments, cwd=tmp_path, env=environment_of(stocked, **environment))
+    assert ended.code == code, ended.err
+    assert said in ended.err
+    assert "Traceback" not in ended.err
+    assert ended.err.splitlines()[-2 if ended.err.splitlines()[-1].startswith("  ") else -1].startswith(
+        "docker_pull.py"
+    )
+    assert (ended.out, list(tmp_path.iterdir())) == ("", [])
+
+
+def put_manifest(ecr: LocalEcr, tag: str, config_type: str, layer_type: str) -> None:
+    config, layer = Blob(b"{}", config_type), Blob(b"layer", layer_type)
+    client = client_of(ecr)
+    put_blobs(client, "my/app", [config, layer])
+    manifest = {"schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": config.json, "layers": [layer.json]}
+    client.put_image(repositoryName="my/app", imageManifest=json.dumps(manifest), imageTag=tag)
+
+
+@pytest.mark.parametrize(
+    ("tag", "config_type", "layer_type", "said"),
+    [
+        ("chart", "application/vnd.cncf.helm.config.v1+json", "application/tar+gzip", "is an artifact of type"),
+        (
+            "foreign",
+            "application/vnd.oci.image.config.v1+json",
+            "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",
+            "is not distributable",
+        ),
+    ],
+)
+def test_other_kinds_of_image_are_refused_before_anything_is_written(
+    stocked: LocalEcr, tmp_path: Path, tag: str, config_type: str, layer_type: str, said: str
+) -> None:
+    put_manifest(stocked, tag, config_type, layer_type)
+    ended = run("docker_pull.py", f"{APP}:{tag}", cwd=tmp_path, env=environment_of(stocked))
+    assert (ended.code, ended.out, list(tmp_path.iterdir())) == (8, "", [])
+    assert said in ended.err
+
+
+def test_a_profile_a_region_and_an_endpoint_come_from_the_user_s_settings(stocked: LocalEcr, tmp_path: Path) -> None:
+    key_id, secret = stocked.credentials
+    (tmp_path / "config").write_text(
+        f"[profile carrier]\nregion = eu-west-1\naws_access_key_id = {key_id}\naws_secret_access_key = {secret}\n"
+        f"services = local\n[services local]\necr =\n  endpoint_url = {stocked.endpoint}\n",
+        encoding="utf-8",
+    )
+    settings = {"AWS_CONFIG_FILE": str(tmp_path / "config"), "AWS_PROFILE": "carrier"}
+    ended = run("docker_pull.py", f"{APP}:1.2", "-o", "one.tar", cwd=tmp_path, env=environment_of(None, **settings))
+    assert ended.code == 0, ended.err
+    del settings["AWS_PROFILE"]
+    options = ("-o", "two.tar", "--profile", "carrier", "--endpoint-url", stocked.endpoint)
+    ended = run("docker_pull.py", f"{APP}:1.2", *options, cwd=tmp_path, env=environment_of(None, **settings))
+    assert ended.code == 0, ended.err

@@ -1,0 +1,184 @@
+"""HTTP for blobs against a scripted server: what is asked, what is believed, what is said."""
+
+from __future__ import annotations
+
+import random
+import socket
+import threading
+import time
+import traceback
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from ecrdrag.errors import EcrdragError, IntegrityError, RangeIgnoredError, TransferError, TransientError
+from ecrdrag.registry.transport import BlobTransport, LinkRefusedError
+from tests.http_script import Handler, Reply, Request, Script, content_range, cut, serving, stall, status, whole
+
+BLOB = random.Random(3).randbytes(1_500_000)
+SIZE = len(BLOB)
+EXPIRED = (
+    b"<?xml version='1.0'?><Error><Code>AccessDenied</Code><Message>Request has expired</Message>"
+    b"<X-Amz-Expires>3600</X-Amz-Expires><HostId>SECRET</HostId></Error>"
+)
+
+
+def read(script: Script, start: int = 0, stop: int = SIZE, *, transport: BlobTransport | None = None) -> bytes:
+    received = bytearray()
+    with transport or BlobTransport(connections=4) as open_transport:
+        for view in open_transport.read_range(script.url, start=start, stop=stop, size=SIZE):
+            received += view
+    return bytes(received)
+
+
+def failure_of(*replies: Reply, start: int = 100, stop: int = 2000) -> EcrdragError:
+    with serving(BLOB, replies) as script, pytest.raises(EcrdragError) as caught:
+        read(script, start, stop)
+    text = "".join(traceback.format_exception(caught.value))
+    assert "SECRET" not in text
+    assert "X-Amz" not in text
+    return caught.value
+
+
+def test_a_range_is_asked_for_and_read_without_any_encoding() -> None:
+    with serving(BLOB) as script:
+        assert read(script, 100, 1_000_000) == BLOB[100:1_000_000]
+    request = script.requests[0]
+    assert request.headers["Range"] == "bytes=100-999999"
+    assert request.headers["Accept-Encoding"] == "identity"
+
+
+def test_a_body_that_claims_to_be_compressed_is_taken_as_it_is() -> None:
+    def compressed(handler: Handler, request: Request) -> None:
+        handler.answer(206, BLOB[:99], Content_Range=f"bytes 0-98/{SIZE}", Content_Encoding="gzip")
+
+    with serving(BLOB, [compressed]) as script:
+        assert read(script, 0, 99) == BLOB[:99]
+
+
+def test_connections_are_kept_and_used_again() -> None:
+    with serving(BLOB) as script, BlobTransport(connections=4) as transport:
+        for place in range(10):
+            for _ in transport.read_range(script.url, start=place, stop=place + 5000, size=SIZE):
+                pass
+    assert len(script.requests) == 10
+    assert len(script.sockets) == 1
+
+
+def test_many_threads_share_one_transport() -> None:
+    with serving(BLOB) as script, BlobTransport(connections=8) as transport, ThreadPoolExecutor(8) as pool:
+
+        def piece(start: int) -> bytes:
+            stop = min(start + 40_000, SIZE)
+            return b"".join(map(bytes, transport.read_range(script.url, start=start, stop=stop, size=SIZE)))
+
+        assert b"".join(pool.map(piece, range(0, SIZE, 40_000))) == BLOB
+    assert len(script.sockets) <= 8
+
+
+def test_the_whole_blob_may_come_as_200_when_it_was_asked_for() -> None:
+    with serving(BLOB, [whole]) as script:
+        assert read(script) == BLOB
+
+
+def test_the_whole_blob_instead_of_a_range_is_refused() -> None:
+    assert isinstance(failure_of(whole), RangeIgnoredError)
+    assert isinstance(failure_of(whole, start=0, stop=100), RangeIgnoredError)
+
+
+def test_a_whole_blob_of_another_length_is_no_use() -> None:
+    with serving(BLOB[:-1], [whole]) as script, pytest.raises(IntegrityError, match=f"manifest promises {SIZE}"):
+        read(script)
+
+
+@pytest.mark.parametrize(
+    "value", ["", "bytes 0-1899/1500000", "bytes 100-1999/1500001", "bytes 100-1998/1500000", "bytes */1500000"]
+)
+def test_a_wrong_content_range_is_not_believed(value: str) -> None:
+    failure = failure_of(content_range(value))
+    assert isinstance(failure, TransientError)
+    assert "where bytes 100-1999/1500000 were asked for" in str(failure)
+
+
+def test_a_body_that_ends_early_is_worth_another_try() -> None:
+    assert isinstance(failure_of(cut(700)), TransientError)
+
+
+def test_the_bytes_before_a_cut_are_delivered() -> None:
+    received = list[int]()
+    with serving(BLOB, [cut(600_000)]) as script, BlobTransport(connections=1) as transport:
+        views = transport.read_range(script.url, start=0, stop=SIZE, size=SIZE)
+        with pytest.raises(TransientError):
+            received.extend(byte for view in views for byte in view)
+    assert len(received) >= 256 * 1024
+    assert BLOB.startswith(bytes(received))
+
+
+def test_a_reset_is_worth_another_try() -> None:
+    assert isinstance(failure_of(cut(0, reset=True)), TransientError)
+
+
+def test_an_expired_url_asks_for_a_fresh_one_and_says_why() -> None:
+    failure = failure_of(status(403, EXPIRED))
+    assert isinstance(failure, LinkRefusedError)
+    assert str(failure) == "127.0.0.1 answered 403 (AccessDenied: Request has expired)"
+
+
+@pytest.mark.parametrize("code", [400, 401, 404, 410])
+def test_other_refusals_ask_for_a_fresh_url(code: int) -> None:
+    assert isinstance(failure_of(status(code)), LinkRefusedError)
+
+
+@pytest.mark.parametrize("code", [408, 429, 500, 502, 503, 504])
+def test_an_overloaded_server_is_asked_again_with_the_same_url(code: int) -> None:
+    failure = failure_of(status(code, b"<Error><Code>SlowDown</Code><Message>Reduce your rate.</Message></Error>"))
+    assert type(failure) is TransientError
+    assert "SlowDown: Reduce your rate." in str(failure)
+
+
+def test_a_blob_shorter_than_promised_is_an_integrity_error() -> None:
+    failure = failure_of(status(416, Content_Range="bytes */50"))
+    assert isinstance(failure, IntegrityError)
+
+
+def test_nobody_listening_is_said_without_the_url() -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{unused.getsockname()[1]}/blob?X-Amz-Signature=SECRET"
+        with BlobTransport(connections=1) as transport, pytest.raises(TransientError) as caught:
+            next(transport.read_range(url, start=0, stop=10, size=10))
+    assert str(caught.value) == "no connection to 127.0.0.1"
+    assert "SECRET" not in "".join(traceback.format_exception(caught.value))
+
+
+def test_a_login_in_netrc_is_never_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("default login me password SECRET\n", encoding="utf-8")
+    monkeypatch.setenv("NETRC", str(netrc))
+    with serving(BLOB) as other, serving(BLOB, [status(307, Location=other.url)]) as script:
+        assert read(script, 0, 10) == BLOB[:10]
+    assert "Authorization" not in script.requests[0].headers | other.requests[0].headers
+
+
+def test_abort_wakes_a_reader_that_waits_for_bytes() -> None:
+    first, failures = threading.Event(), list[Exception]()
+
+    def reader() -> None:
+        try:
+            for _ in transport.read_range(script.url, start=0, stop=SIZE, size=SIZE):
+                first.set()
+        except TransferError as error:
+            failures.append(error)
+
+    with serving(BLOB, [stall(600_000)]) as script, BlobTransport(connections=1) as transport:
+        thread = threading.Thread(target=reader)
+        thread.start()
+        assert first.wait(10)
+        begun = time.monotonic()
+        transport.abort()
+        thread.join(10)
+        assert time.monotonic() - begun < 5
+        assert failures
+        with pytest.raises(TransferError, match="stopped"):
+            next(transport.read_range(script.url, start=0, stop=10, size=SIZE))

@@ -1,0 +1,127 @@
+"""The archive as GNU tar sees it, and the writer on a disk that is really full."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ecrdrag.archive.writer import ArchiveWriter
+from ecrdrag.errors import ArchiveError
+from tests.real.tools import missing, need
+from tests.unit.test_plan import EIGHT_GIB, read_back, sample_of, sparse_archive
+
+pytestmark = pytest.mark.real
+
+DISK_SIZE = 256 * 1024  # bytes of the disk that fills up
+
+
+@pytest.fixture
+def tar() -> str:
+    path = need("tar")
+    version = run(path, "--version")
+    return path if "GNU tar" in version else missing(f"{path} is not GNU tar")
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    mount, umount = need("mount"), need("umount")
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    command = [mount, "-t", "tmpfs", "-o", f"size={DISK_SIZE}", "none", str(folder)]
+    mounted = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    if mounted.returncode != 0:
+        missing(f"a tmpfs can't be mounted here: {mounted.stderr.strip()}")
+    yield folder
+    run(umount, str(folder))
+
+
+def run(*command: str) -> str:
+    """Run a tool in English; its errors and warnings fail the test."""
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, env={"LC_ALL": "C"})
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+def write(path: Path, layers: list[bytes]) -> bytes:
+    sample = sample_of(layers)
+    with ArchiveWriter(path, sample.plan) as archive:
+        for blob, offset in sample.plan.blobs:
+            archive.sink(offset).write_at(memoryview(sample.contents[blob.digest]), 0)
+        archive.commit()
+    return sample.archive
+
+
+def test_gnu_tar_lists_and_extracts_every_member(tar: str, tmp_path: Path) -> None:
+    archive = write(tmp_path / "app.tar", [b"", b"a" * 511, b"b" * 513])
+    members = read_back(archive)
+    listed = run(tar, "-tvf", str(tmp_path / "app.tar"), "--full-time", "--utc").splitlines()
+    assert [line.split()[:2] for line in listed] == [["-rw-r--r--", "0/0"]] * len(members)
+    assert [line.split()[2:] for line in listed] == [
+        [str(len(content)), "1970-01-01", "00:00:00", name] for name, content in members.items()
+    ]
+    (tmp_path / "out").mkdir()
+    run(tar, "-xf", str(tmp_path / "app.tar"), "-C", str(tmp_path / "out"))
+    assert {name: (tmp_path / "out" / name).read_bytes() for name in members} == members
+
+
+def test_gnu_tar_writes_the_same_bytes(tar: str, tmp_path: Path) -> None:
+    archive = write(tmp_path / "app.tar", [b"", b"a" * 511, b"b" * 513])
+    folder = tmp_path / "members"
+    for name, content in read_back(archive).items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    nobody = ["--owner=0", "--group=0", "--numeric-owner", "--mode=0644", "--mtime=@0"]
+    two_zero_blocks = "--blocking-factor=1"
+    run(
+        *(tar, "--create", "--format=gnu", *nobody, two_zero_blocks, "-f", str(tmp_path / "theirs.tar")),
+        *("-C", str(folder), *read_back(archive)),
+    )
+    assert (tmp_path / "app.tar").read_bytes() == (tmp_path / "theirs.tar").read_bytes()
+
+
+def test_gnu_tar_lists_a_member_over_8_gib_and_extracts_a_small_one_behind_it(tar: str, tmp_path: Path) -> None:
+    path = tmp_path / "app.tar"
+    sample = sparse_archive(path, [EIGHT_GIB + 12345, 1000])
+    content = random.Random(1).randbytes(1000)
+    big, small = sample.plan.slots[-2:]
+    with path.open("r+b") as file:
+        file.seek(small.offset)
+        file.write(content)
+    listed = [line.split() for line in run(tar, "-tvf", str(path)).splitlines()]
+    assert [(line[2], line[-1]) for line in listed[-2:]] == [(str(EIGHT_GIB + 12345), big.name), ("1000", small.name)]
+    run(tar, "-xf", str(path), "-C", str(tmp_path), small.name)
+    assert (tmp_path / small.name).read_bytes() == content
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="tmpfs is Linux's")
+def test_an_archive_larger_than_the_disk_is_refused_at_once_and_nothing_is_left(small_disk: Path) -> None:
+    with pytest.raises(ArchiveError, match=rf"the disk of .* has {DISK_SIZE:,} bytes free, the archive needs"):
+        write(small_disk / "app.tar", [bytes(DISK_SIZE)])
+    assert list(small_disk.iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="tmpfs is Linux's")
+def test_a_disk_that_others_fill_in_the_middle_is_an_archive_error_and_no_archive_is_left(small_disk: Path) -> None:
+    sample = sample_of([random.Random(2).randbytes(DISK_SIZE // 2)])
+    ((_, offset),) = sample.plan.blobs
+    (layer,) = [content for content in sample.contents.values() if len(content) > 2]
+    path = small_disk / "app.tar"
+    with ArchiveWriter(path, sample.plan) as archive:
+        archive.sink(offset).write_at(memoryview(layer)[:1000], 0)
+        (small_disk / "others").write_bytes(bytes(DISK_SIZE // 2))
+        with pytest.raises(ArchiveError, match="No space left on device") as caught:
+            archive.sink(offset).write_at(memoryview(layer), 0)
+    assert caught.value.exit_code == 7
+    assert "the disk is full" in caught.value.hint
+    assert [each.name for each in small_disk.iterdir()] == ["others"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="tmpfs is Linux's")
+def test_an_archive_that_just_fits_is_written(small_disk: Path) -> None:
+    archive = write(small_disk / "app.tar", [random.Random(3).randbytes(DISK_SIZE - 32 * 1024)])
+    assert (small_disk / "app.tar").read_bytes() == archive

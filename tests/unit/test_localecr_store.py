@@ -1,0 +1,158 @@
+"""The local ECR's store: what a kill leaves, what transactions promise, who may open a folder."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from ecrdrag.content import Digest
+from ecrdrag.errors import ArchiveError
+from ecrdrag.localecr import documents
+from ecrdrag.localecr.blobs import Blobs
+from ecrdrag.localecr.keys import Keys, write_private
+from ecrdrag.localecr.names import RepositoryKey
+from ecrdrag.localecr.records import Records, Upload
+from ecrdrag.localecr.store import Store
+
+KEY = RepositoryKey("1" * 12, "us-west-2", "app")
+
+
+def add_twice(records: Records) -> None:
+    for _ in range(2):
+        records.add_repository(KEY, 1.0, {})
+
+
+def test_a_folder_has_one_store_at_a_time(tmp_path: Path) -> None:
+    with Store(tmp_path), pytest.raises(ArchiveError, match="another local ECR"):
+        Store(tmp_path)
+    with Store(tmp_path):
+        pass
+
+
+def test_a_store_of_another_format_is_refused_and_given_free(tmp_path: Path) -> None:
+    with Store(tmp_path):
+        pass
+    connection = sqlite3.connect(tmp_path / "ecr.sqlite")
+    connection.execute("PRAGMA user_version = 99")
+    connection.close()
+    for _ in range(2):
+        with pytest.raises(ArchiveError, match="has format 99"):
+            Store(tmp_path)
+
+
+def test_a_metadata_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "ecr.sqlite").write_bytes(b"something else" * 100)
+    with pytest.raises(ArchiveError, match="can't be used"):
+        Store(tmp_path)
+
+
+def test_a_transaction_that_raises_changes_nothing(tmp_path: Path) -> None:
+    with Store(tmp_path) as store:
+        with pytest.raises(sqlite3.IntegrityError), store.metadata.write() as records:
+            add_twice(records)
+        with store.metadata.read() as records:
+            assert records.repository(KEY) is None
+
+
+def test_a_reader_sees_one_state_while_others_write(tmp_path: Path) -> None:
+    with Store(tmp_path) as store, store.metadata.read() as before:
+        assert before.repository(KEY) is None
+        with store.metadata.write() as records:
+            records.add_repository(KEY, 1.0, {})
+        assert before.repository(KEY) is None
+        with store.metadata.read() as after:
+            assert after.repository(KEY) is not None
+
+
+def test_metadata_is_synced_at_every_commit(tmp_path: Path) -> None:
+    with Store(tmp_path) as store, store.metadata.write() as records:
+        full = 2  # sqlite.org, PRAGMA synchronous
+        assert records._run("PRAGMA synchronous").fetchone() == (full,)
+        assert records._run("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
+def test_a_kill_between_link_and_commit_leaves_a_blob_that_the_upload_cannot_change(tmp_path: Path) -> None:
+    digest = Digest.of(b"bytes")
+    blobs = Blobs(tmp_path)
+    with blobs.growing("u") as growing:
+        growing.append(b"bytes", 0)
+        blobs.place(growing, digest)
+    again = Blobs(tmp_path)
+    with again.growing("u") as growing:
+        growing.append(b" and more", 5)
+        assert growing.digest(14) == Digest.of(b"bytes and more")
+        growing.append(b"!", 5)
+        assert growing.digest(5) == digest
+        again.place(growing, digest)
+    assert again.path(digest.hex).read_bytes() == b"bytes"
+
+
+def test_bytes_past_the_acknowledged_ones_are_no_part_of_the_blob(tmp_path: Path) -> None:
+    blobs = Blobs(tmp_path)
+    with blobs.growing("u") as growing:
+        growing.append(b"good", 0)
+        growing.acknowledged(b"good", 0)
+        growing.append(b"never promised", 4)
+        assert growing.digest(4) == Digest.of(b"good")
+        blobs.place(growing, Digest.of(b"good"))
+    assert blobs.path(Digest.of(b"good").hex).read_bytes() == b"good"
+
+
+def test_acknowledged_bytes_are_synced_before_anyone_hears_of_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[str] = []
+    real = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        synced.append(Path(f"/proc/self/fd/{descriptor}").readlink().name)
+        real(descriptor)
+
+    blobs = Blobs(tmp_path)
+    monkeypatch.setattr(os, "fsync", fsync)
+    with blobs.growing("u") as growing:
+        growing.append(b"bytes", 0)
+        assert synced == ["u", "uploads"]
+        blobs.place(growing, Digest.of(b"bytes"))
+    assert synced == ["u", "uploads", "sha256"]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "too_small"), [([5], False), ([1], False), ([5, 1], False), ([5, 1, 1], True), ([1, 5, 5], True)]
+)
+def test_only_the_last_part_may_be_short(sizes: list[int], too_small: bool) -> None:
+    upload = Upload("u")
+    for size in sizes:
+        upload = upload.with_part(size, smallest=5)
+    assert (upload.received, upload.parts, upload.too_small) == (sum(sizes), len(sizes), too_small)
+
+
+def test_a_private_file_is_whole_or_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "secret"
+    write_private(file, "old")
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        write_private(file, "new")
+    assert file.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_keys_do_not_show_their_secrets(tmp_path: Path) -> None:
+    keys = Keys.of(tmp_path / "keys.json")
+    assert keys.key_id in repr(keys)
+    for secret in (keys.secret, keys.link_secret, keys.token_secret):
+        assert len(secret) == 40
+        assert secret not in repr(keys)
+    assert Keys.of(tmp_path / "keys.json") == keys
+
+
+def test_a_manifest_that_needs_no_translation_keeps_its_bytes() -> None:
+    raw = b'{"schemaVersion":2}'
+    assert documents.translate(raw, "application/vnd.example", ["application/json"]) == (raw, "application/vnd.example")
