@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from ecrdrag.archive.check import difference
+from ecrdrag.archive.check import difference, is_there
 from ecrdrag.archive.plan import ArchivePlan, ImageName, plan_image
 from ecrdrag.archive.writer import ArchiveWriter
 from ecrdrag.errors import ArchiveError
@@ -50,9 +50,7 @@ class Pulled:
     existed: bool
 
 
-def pull(
-    reference: ImageReference, source: Source, options: PullOptions, progress: Progress | None = None
-) -> Pulled:
+def pull(reference: ImageReference, source: Source, options: PullOptions, progress: Progress | None = None) -> Pulled:
     """Bring one image into one archive, verified; where it already is, only check it.
 
     Raises EcrdragError; then there is no file at the output path that was not there before.
@@ -74,7 +72,7 @@ def default_name(reference: ImageReference) -> str:
 
 
 def _already_there(path: Path, plan: ArchivePlan, force: bool) -> bool:
-    if not path.exists():
+    if not is_there(path):
         return False
     how = difference(path, plan)
     if how and not (force and path.is_file()):

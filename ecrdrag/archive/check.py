@@ -16,6 +16,17 @@ from ecrdrag.errors import ArchiveError, IntegrityError
 _BUFFER_SIZE = 1024 * 1024
 
 
+def is_there(path: Path) -> bool:
+    """Say whether something has that name; raise ArchiveError when that can't be known."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise ArchiveError(f"can't read {path}: {error.strerror or error}") from error
+    return True
+
+
 def difference(path: Path, plan: ArchivePlan) -> str:
     """Say in words how the file differs from the plan, after hashing every blob; "" if it doesn't.
 

@@ -12,6 +12,7 @@ import json
 import tarfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import Final
 
 from ecrdrag.content import Descriptor, Digest
@@ -20,7 +21,8 @@ from ecrdrag.reference import ImageReference
 
 BLOCK: Final = 512  # POSIX ustar: headers and contents fill whole blocks
 _END: Final = bytes(2 * BLOCK)  # POSIX ustar: two zero blocks end an archive
-_MODE: Final = 0o644
+_FILE_MODE: Final = 0o644
+_FOLDER_MODE: Final = 0o755
 _OCI_LAYOUT: Final = {"imageLayoutVersion": "1.0.0"}  # OCI image spec, image-layout.md
 # containerd and docker name an imported image after the first, skopeo and podman after either.
 _FULL_NAME: Final = "io.containerd.image.name"
@@ -134,7 +136,7 @@ def _docker_manifest(manifest: Manifest, name: ImageName) -> object:
 def _lay_out(members: Iterable[tuple[str, bytes | Descriptor]]) -> ArchivePlan:
     slots: list[Slot] = []
     position = 0
-    for name, content in members:
+    for name, content in _with_folders(members):
         size = len(content) if isinstance(content, bytes) else content.size
         header = _header(name, size)
         slots.append(Slot(name, header, position + len(header), size, content))
@@ -142,9 +144,22 @@ def _lay_out(members: Iterable[tuple[str, bytes | Descriptor]]) -> ArchivePlan:
     return ArchivePlan(tuple(slots))
 
 
+def _with_folders(members: Iterable[tuple[str, bytes | Descriptor]]) -> Iterator[tuple[str, bytes | Descriptor]]:
+    """Put each folder before its first member: without one, skopeo 1.9 makes it root's, and fails for others."""
+    seen: set[str] = set()
+    for name, content in members:
+        for parent in reversed(PurePosixPath(name).parents[:-1]):
+            if (folder := f"{parent}/") not in seen:
+                seen.add(folder)
+                yield folder, b""
+        yield name, content
+
+
 def _header(name: str, size: int) -> bytes:
     member = tarfile.TarInfo(name)
-    member.size, member.mode, member.mtime = size, _MODE, 0
+    member.size, member.mode, member.mtime = size, _FILE_MODE, 0
+    if name.endswith("/"):
+        member.type, member.mode = tarfile.DIRTYPE, _FOLDER_MODE
     # GNU keeps sizes of 8 GiB and more inside one header block, where PAX needs two more.
     return member.tobuf(tarfile.GNU_FORMAT, "utf-8", "strict")
 

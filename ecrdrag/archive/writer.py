@@ -35,6 +35,7 @@ else:
 PARTIAL_SUFFIX = ".partial"
 # What flock says on a file system without locks, such as NFS without its lock service; it is then as on Windows.
 _LOCKLESS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
+_OPENINGS = 100  # how often others may end, and take the partial file with them, before we give up
 # A link must not be followed: whoever may write to the folder could have us empty a file elsewhere.
 _OPEN_FLAGS = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
 
@@ -92,7 +93,7 @@ class ArchiveWriter:
             self._discard()
 
     def _open_locked(self) -> int:
-        while True:
+        for _ in range(_OPENINGS):
             descriptor = os.open(self._partial, _OPEN_FLAGS, 0o666)
             try:
                 if _lock is not None:
@@ -102,13 +103,12 @@ class ArchiveWriter:
                     return descriptor
             except BlockingIOError:
                 os.close(descriptor)
-                raise ArchiveError(
-                    f"another pull is writing {self._path}", hint="wait for it, or give another file with -o"
-                ) from None
+                break
             except BaseException:
                 os.close(descriptor)
                 raise
             os.close(descriptor)
+        raise ArchiveError(f"another pull is writing {self._path}", hint="wait for it, or give another file with -o")
 
     def _is_named(self, descriptor: int) -> bool:
         """Say whether the open file is still the one at the partial path (Windows keeps open files there)."""
@@ -120,7 +120,6 @@ class ArchiveWriter:
         with _disk_errors(self._partial):
             os.ftruncate(self._descriptor, 0)
             self._check_space()
-            os.ftruncate(self._descriptor, self._plan.total_size)
             for offset, piece in self._plan.known_pieces():
                 self._file.write_at(memoryview(piece), offset)
 

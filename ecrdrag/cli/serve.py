@@ -70,7 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         from ecrdrag.localecr import LocalEcr, Settings
     except ModuleNotFoundError as error:
-        if error.name != "werkzeug":
+        if (error.name or "").partition(".")[0] != "werkzeug":
             raise
         raise UsageError("serve needs werkzeug, which isn't installed", hint="pip install 'ecrdrag[local]'") from error
     settings = Settings(account=arguments.account, region=arguments.region, url_expiry=arguments.url_expiry)

@@ -67,13 +67,11 @@ class Api:
         region = self._signatures.region_of(request, body, now)
         model = _operation_model(target)
         operation = OPERATIONS.get(model.name)
-        parameters = read_input(model, body)
         if operation is None:
-            raise Refusal(
-                "UnsupportedOperationException", f"The local ECR doesn't emulate {model.name} yet", status=501
-            )
+            raise Refusal("UnsupportedOperationException", f"The local ECR doesn't emulate {model.name}", status=501)
+        parameters = read_input(model, body)
         call = Call(parameters, region, request.host, now, self._store, self._settings, self._links)
-        return write_output(model, _run_operation(operation, call, model))
+        return _run_operation(operation, call, model)
 
     def _success(self, name: str, body: bytes) -> Answer:
         return Answer(200, _headers(), body, name)
@@ -90,10 +88,10 @@ def _operation_model(target: str) -> OperationModel:
     return model.operation_model(name)
 
 
-def _run_operation(operation: Operation, call: Call, model: OperationModel) -> Mapping[str, object]:
+def _run_operation(operation: Operation, call: Call, model: OperationModel) -> bytes:
     """Run an operation; what the model doesn't let it raise becomes ECR's ServerException."""
     try:
-        return operation(call)
+        return write_output(model, operation(call))
     except Refusal as refusal:
         if refusal.shape in {shape.name for shape in model.error_shapes}:
             raise

@@ -158,9 +158,9 @@ class Records:
         return Image(*row) if row else None
 
     def images(self, repository: int, tag_status: str, *, after: str, limit: int) -> list[Image]:
-        """List images by digest: all, TAGGED or UNTAGGED ones."""
+        """List images by digest, without their raw bytes: all, TAGGED or UNTAGGED ones."""
         rows = self._run(
-            "SELECT digest, media_type, artifact_type, subject, size, pushed, raw FROM image"
+            "SELECT digest, media_type, artifact_type, subject, size, pushed, x'' FROM image"
             " WHERE repository = ? AND digest > ? AND (? = 'ANY' OR (? = 'TAGGED') = EXISTS"
             " (SELECT 1 FROM tag WHERE tag.repository = image.repository AND tag.digest = image.digest))"
             " ORDER BY digest LIMIT ?",

@@ -30,6 +30,8 @@ _DRAIN_BLOCK: Final = 256 * 1024
 _GRACE: Final = 10.0
 # Lets the head of an answer leave with its body's first bytes (Linux, send(2)).
 _MORE: Final = getattr(socket, "MSG_MORE", 0)
+# Enough for any file; Python refuses to read numbers of thousands of digits.
+_MAX_LENGTH_DIGITS: Final = 18
 _MAX_LOGGED: Final = 500
 _NO_BODY: Final = (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED)
 
@@ -190,7 +192,7 @@ class _Connection(BaseHTTPRequestHandler):
             self.send_error(HTTPStatus.LENGTH_REQUIRED)
             return None
         text = lengths.pop() if len(lengths) == 1 else ""
-        if not (text.isascii() and text.isdigit()):
+        if not (text.isascii() and text.isdigit() and len(text) <= _MAX_LENGTH_DIGITS):
             self.send_error(HTTPStatus.BAD_REQUEST, "Bad Content-Length")
             return None
         return Body(self.rfile, int(text), self._continue)
@@ -209,19 +211,20 @@ class _Connection(BaseHTTPRequestHandler):
             return Answer(HTTPStatus.INTERNAL_SERVER_ERROR, {}, b"", "failed")
 
     def _send(self, answer: Answer) -> int:
-        """Send an answer and return how many bytes of its body went; a short body ends the connection."""
+        """Send an answer and return how many bytes of its body went; a body that isn't whole ends the connection."""
         announced = int(answer.headers.get("Content-Length", answer.size))
         head = self._head(answer, announced)
-        if self.command == "HEAD" or answer.status in _NO_BODY or not answer.size:
+        if self.command == "HEAD" or answer.status in _NO_BODY:
             self._client.sendall(head)
             return 0
-        if isinstance(answer.body, bytes):
-            self._client.sendall(head + answer.body if answer.size < _DRAIN_BLOCK else head)
-            if answer.size >= _DRAIN_BLOCK:
-                self._client.sendall(answer.body)
-        else:
-            self._send_file(head, answer.body)
         self.close_connection |= answer.size != announced
+        if not answer.size:
+            self._client.sendall(head)
+        elif isinstance(answer.body, FileSlice):
+            self._send_file(head, answer.body)
+        else:
+            self._client.sendall(head, _MORE)
+            self._client.sendall(answer.body)
         return answer.size
 
     def _send_file(self, head: bytes, part: FileSlice) -> None:

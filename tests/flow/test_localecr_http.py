@@ -5,8 +5,9 @@ from __future__ import annotations
 import http.client
 import logging
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from time import monotonic
 from urllib.parse import urlsplit
 
 import pytest
@@ -15,7 +16,7 @@ from ecrdrag.localecr import LocalEcr, Settings
 from ecrdrag.localecr.exchange import Answer, Handler, Request
 from tests.localecr import Recorder, client, push_image, running
 
-BLOB = bytes(range(256)) * 40_000
+BLOB = bytes(range(256)) * 16_000
 
 
 @pytest.fixture
@@ -113,6 +114,7 @@ def test_continue_is_said_only_when_the_body_is_wanted(tmp_path: Path) -> None:
         (b"POST / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nxx", 400),
         (b"POST / HTTP/1.1\r\nContent-Length: -1\r\n\r\n", 400),
         (b"POST / HTTP/1.1\r\nContent-Length: 1_0\r\n\r\n", 400),
+        (b"POST / HTTP/1.1\r\nContent-Length: " + b"9" * 5000 + b"\r\n\r\n", 400),
         (b"nonsense\r\n\r\n", 400),
         (b"GET /" + b"x" * 70_000 + b" HTTP/1.1\r\n\r\n", 414),
         (b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 200 + b"\r\n", 431),
@@ -158,6 +160,8 @@ def test_idle_connections_do_not_keep_the_server_from_stopping(tmp_path: Path) -
         connection = connect(ecr)
         connection.request("GET", "/")
         connection.getresponse().read()
+        began = monotonic()
+    assert monotonic() - began < 5, "it waited for an idle client"
     assert connection.sock.recv(1) == b""
     connection.close()
 
@@ -168,6 +172,13 @@ def test_a_stopped_server_gives_its_port_and_folder_free(tmp_path: Path) -> None
         keys = ecr.credentials
     with LocalEcr(tmp_path / "data", ("127.0.0.1", port)) as again:
         assert again.credentials == keys
+
+
+@pytest.mark.parametrize(("host", "shown"), [("0.0.0.0", "127.0.0.1"), ("::1", "[::1]"), ("localhost", "localhost")])
+def test_the_endpoint_is_an_address_that_answers(tmp_path: Path, host: str, shown: str) -> None:
+    with LocalEcr(tmp_path / "data", (host, 0)) as ecr, client(ecr) as api:
+        assert ecr.endpoint.startswith(f"http://{shown}:")
+        assert api.describe_repositories()["repositories"] == []
 
 
 def test_the_log_has_a_line_for_each_request_and_no_secret(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -187,21 +198,25 @@ def test_the_log_has_a_line_for_each_request_and_no_secret(tmp_path: Path, caplo
     assert ecr.credentials[1] not in "".join(lines)
 
 
+def answering(answer: Answer) -> Callable[[Request, Handler], Answer]:
+    return lambda request, handler: answer
+
+
 def test_a_layer_around_the_handler_can_answer_for_it(tmp_path: Path) -> None:
     recorder = Recorder()
     with running(tmp_path / "data", recorder=recorder) as ecr:
         path = blob_path(ecr)
         assert recorder.count("PutImage") == 1
 
-        def cut(request: Request, handler: Handler) -> Answer:
-            return Answer(200, {"Content-Length": str(len(BLOB))}, BLOB[:1000])
-
-        recorder.intercept = cut
-        connection = connect(ecr)
-        connection.request("GET", path)
-        with pytest.raises(http.client.IncompleteRead):
-            connection.getresponse().read()
-        connection.close()
+        for sent in (1000, 0):
+            short = Answer(200, {"Content-Length": str(len(BLOB))}, BLOB[:sent])
+            recorder.intercept = answering(short)
+            connection = connect(ecr)
+            connection.request("GET", path)
+            with pytest.raises(http.client.IncompleteRead) as caught:
+                connection.getresponse().read()
+            assert len(caught.value.partial) == sent
+            connection.close()
 
 
 def test_a_handler_that_fails_is_answered_with_500(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
+from botocore.exceptions import ClientError
 from mypy_boto3_ecr import ECRClient
 
 from ecrdrag.localecr import LocalEcr, Settings
+from ecrdrag.localecr.blobs import Blobs, Growing
 from tests.localecr import ACCOUNT, DOCKER_LAYER, client, digest_of, push_blob, push_image, push_part, running
 
 MEBIBYTE = 1024 * 1024
@@ -205,9 +209,15 @@ def test_one_part_too_many_is_over_the_limit(tmp_path: Path) -> None:
             push_part(api, "app", upload, 2, b"3")
 
 
-def test_of_many_writers_of_one_offset_one_wins(api: ECRClient) -> None:
+def test_of_many_writers_of_one_offset_one_wins(api: ECRClient, monkeypatch: pytest.MonkeyPatch) -> None:
     upload = begin(api)
     parts = [bytes([letter]) * 1000 for letter in range(8)]
+    all_at_once = threading.Barrier(len(parts))
+    real = Blobs.growing
+
+    def growing(blobs: Blobs, upload: str) -> AbstractContextManager[Growing]:
+        all_at_once.wait(20)
+        return real(blobs, upload)
 
     def send(part: bytes) -> bool:
         try:
@@ -216,8 +226,10 @@ def test_of_many_writers_of_one_offset_one_wins(api: ECRClient) -> None:
             return False
         return True
 
+    monkeypatch.setattr(Blobs, "growing", growing)
     with ThreadPoolExecutor(len(parts)) as pool:
         won = list(pool.map(send, parts))
+    monkeypatch.undo()
     assert won.count(True) == 1
     winner = digest_of(parts[won.index(True)])
     assert complete(api, upload, winner) == winner
@@ -232,3 +244,18 @@ def test_an_upload_goes_on_after_a_restart(tmp_path: Path) -> None:
     with running(tmp_path / "data") as ecr, client(ecr) as api:
         push_part(api, "app", upload, len(first), second)
         assert complete(api, upload, digest_of(first + second)) == digest_of(first + second)
+
+
+def test_a_failure_of_the_disk_is_a_server_exception_and_nothing_is_promised(
+    api: ECRClient, ecr: LocalEcr, caplog: pytest.LogCaptureFixture
+) -> None:
+    upload = begin(api)
+    (ecr.data / "uploads").rename(ecr.data / "gone")
+    with pytest.raises(ClientError) as caught:
+        push_part(api, "app", upload, 0, b"bytes")
+    assert caught.value.response["Error"]["Code"] == "ServerException"
+    assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == 500
+    assert "UploadLayerPart failed" in caplog.text
+    (ecr.data / "gone").rename(ecr.data / "uploads")
+    push_part(api, "app", upload, 0, b"bytes")
+    assert complete(api, upload, digest_of(b"bytes")) == digest_of(b"bytes")

@@ -160,6 +160,25 @@ def test_bad_options_are_usage_errors(tmp_path: Path, options: list[str], said: 
     assert said in ended.stderr
 
 
+def test_without_werkzeug_it_says_what_to_install(tmp_path: Path) -> None:
+    script = (
+        "import sys; sys.modules['werkzeug'] = None; sys.argv[1:] = ['serve', '--data', 'x'];"
+        "from ecrdrag.__main__ import main; sys.exit(main())"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=tmp_path,
+        env={**clean_environment(), "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ended.returncode == 2
+    assert "pip install 'ecrdrag[local]'" in ended.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_an_upload_that_was_killed_goes_on_where_it_was_acknowledged(tmp_path: Path) -> None:
     parts = [os.urandom(5 * MEBIBYTE) for _ in range(3)]
     whole = b"".join(parts)

@@ -117,6 +117,14 @@ def test_a_signature_for_another_service_is_refused(ecr: LocalEcr) -> None:
     assert reply == Reply(400, "InvalidSignatureException", "Credential should be scoped to correct service: 'ecr'.")
 
 
+def test_a_scope_of_another_day_is_refused(ecr: LocalEcr) -> None:
+    headers = signed(ecr)
+    day = headers["X-Amz-Date"][:8]
+    reply = post(ecr, headers | {"Authorization": headers["Authorization"].replace(f"/{day}/", "/20200101/")})
+    assert reply.type == "InvalidSignatureException"
+    assert reply.message.startswith("Date in Credential scope does not match YYYYMMDD")
+
+
 def test_a_region_that_is_no_region_is_refused(ecr: LocalEcr) -> None:
     assert post(ecr, signed(ecr, region="../..")).type in ("InvalidSignatureException", "IncompleteSignatureException")
 

@@ -43,8 +43,18 @@ class Cell:
             "LC_ALL": "C",
         }
 
+    def __enter__(self) -> Cell:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Remove all that the tools left; nothing runs any more."""
+        for cgroup in [*Path("/sys/fs/cgroup").glob(CGROUP), *Path("/sys/fs/cgroup").glob(f"*/{CGROUP}")]:
+            for folder, _, _ in os.walk(cgroup, topdown=False):
+                Path(folder).rmdir()
+        shutil.rmtree(self.folder)
+
     def run(self, *command: str | Path, stdin: Path = Path(os.devnull)) -> str:
-        """Run a tool to its end and give what it printed; fail with its complaint if it does."""
+        """Run a tool to its end and give what it printed; fail with its complaint if it fails."""
         with stdin.open("rb") as stream:
             done = self._run(command, stream.fileno())
         assert done.returncode == 0, f"{_words(command)} ended with {done.returncode}: {done.stderr.decode()}"
@@ -64,17 +74,10 @@ class Cell:
                 start_new_session=True,
             )
         try:
-            self._wait(process, ready, log)
+            self._wait(process, ready, log, _words(command))
             yield
         finally:
             _stop(process)
-
-    def clear(self) -> None:
-        """Remove all that the tools left; nothing runs any more."""
-        for cgroup in [*Path("/sys/fs/cgroup").glob(CGROUP), *Path("/sys/fs/cgroup").glob(f"*/{CGROUP}")]:
-            for folder, _, _ in os.walk(cgroup, topdown=False):
-                Path(folder).rmdir()
-        shutil.rmtree(self.folder)
 
     def _run(
         self, command: tuple[str | Path, ...], stdin: int = subprocess.DEVNULL
@@ -88,12 +91,12 @@ class Cell:
             check=False,
         )
 
-    def _wait(self, process: subprocess.Popen[bytes], ready: tuple[str, ...], log: Path) -> None:
+    def _wait(self, process: subprocess.Popen[bytes], ready: tuple[str, ...], log: Path, name: str) -> None:
         deadline = time.monotonic() + _PATIENCE
         while self._run(ready).returncode != 0:
             if process.poll() is not None or time.monotonic() > deadline:
                 state = "doesn't answer" if process.returncode is None else f"ended with {process.returncode}"
-                missing(f"{_words(process.args)} {state}:\n{log.read_text(errors='replace')[-_LOG_TAIL:]}")
+                missing(f"{name} {state}:\n{log.read_text(errors='replace')[-_LOG_TAIL:]}")
             time.sleep(_PAUSE)
 
 
@@ -109,6 +112,7 @@ def _namespaces(folder: Path) -> tuple[str, ...]:
         if Path("/", each) in folder.parents:
             missing(f"the tools get a /{each} of their own, where our files in {folder} can't be seen: set TMPDIR=/tmp")
         (folder / each).mkdir(parents=True)
+    (folder / "var/tmp").chmod(0o1777)
     flags = ("--mount", "--pid", "--fork", "--kill-child", "--mount-proc")
     return (unshare, *flags, "--", "sh", "-c", _ENTER, str(folder))
 
@@ -135,5 +139,5 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
         raise
 
 
-def _words(command: object) -> str:
-    return " ".join(map(str, command)) if isinstance(command, (list, tuple)) else str(command)
+def _words(command: tuple[str | Path, ...]) -> str:
+    return " ".join(map(str, command))

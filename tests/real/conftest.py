@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -33,47 +34,43 @@ def archive(request: pytest.FixtureRequest, shelf: Shelf) -> Archive:
 def docker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tool]:
     """A client of an engine of its own, without network."""
     client, engine = need("docker"), need("dockerd")
-    cell = Cell(tmp_path_factory.mktemp("docker"))
-    settings = cell.folder / "daemon.json"
-    settings.write_text("{}")  # not the machine's own /etc/docker/daemon.json
     flags = ("--storage-driver=vfs", "--bridge=none", "--iptables=false", "--ip6tables=false")
     cgroups = ("--exec-opt", "native.cgroupdriver=cgroupfs", "--cgroup-parent", f"/{CGROUP}")
-    with cell.serving(engine, "--config-file", settings, *flags, *cgroups, ready=(client, "version")):
-        yield lambda *arguments, stdin=Path("/dev/null"): cell.run(client, *arguments, stdin=stdin)
-    cell.clear()
+    with Cell(tmp_path_factory.mktemp("docker")) as cell:
+        settings = cell.folder / "daemon.json"
+        settings.write_text("{}")  # not the machine's own /etc/docker/daemon.json
+        with cell.serving(engine, "--config-file", settings, *flags, *cgroups, ready=(client, "version")):
+            yield lambda *arguments, stdin=Path(os.devnull): cell.run(client, *arguments, stdin=stdin)
 
 
 @pytest.fixture(scope="session")
 def ctr(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tool]:
     """A client of a containerd of its own, in a namespace whose name is its cgroup's too."""
     client, daemon = need("ctr"), need("containerd")
-    cell = Cell(tmp_path_factory.mktemp("containerd"))
-    settings = cell.folder / "config.toml"
-    settings.write_text('version = 2\ndisabled_plugins = ["io.containerd.grpc.v1.cri"]\n')
-    with cell.serving(daemon, "--config", settings, ready=(client, "version")):
-        yield lambda *arguments: cell.run(client, "--namespace", CGROUP, *arguments)
-    cell.clear()
+    with Cell(tmp_path_factory.mktemp("containerd")) as cell:
+        settings = cell.folder / "config.toml"
+        settings.write_text('version = 2\ndisabled_plugins = ["io.containerd.grpc.v1.cri"]\n')
+        with cell.serving(daemon, "--config", settings, ready=(client, "version")):
+            yield lambda *arguments: cell.run(client, "--namespace", CGROUP, *arguments)
 
 
 @pytest.fixture(scope="session")
 def podman(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tool]:
     """Podman with an empty store. It has no daemon."""
     tool = need("podman")
-    cell = Cell(tmp_path_factory.mktemp("podman"))
-    _trust(cell)
     flags = ("--storage-driver=vfs", "--cgroup-manager=cgroupfs", "--events-backend=file")
-    yield lambda *arguments: cell.run(tool, *flags, *arguments)
-    cell.clear()
+    with Cell(tmp_path_factory.mktemp("podman")) as cell:
+        _trust(cell)
+        yield lambda *arguments: cell.run(tool, *flags, *arguments)
 
 
 @pytest.fixture(scope="session")
 def skopeo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tool]:
     """Skopeo, which any user can run: it only copies files."""
     tool = need("skopeo")
-    cell = Cell(tmp_path_factory.mktemp("skopeo"), walls=is_root())
-    _trust(cell)
-    yield lambda *arguments: cell.run(tool, *arguments)
-    cell.clear()
+    with Cell(tmp_path_factory.mktemp("skopeo"), walls=is_root()) as cell:
+        _trust(cell)
+        yield lambda *arguments: cell.run(tool, *arguments)
 
 
 def _trust(cell: Cell) -> None:

@@ -11,9 +11,10 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 import boto3
@@ -61,11 +62,7 @@ class Archive:
     @property
     def diff_ids(self) -> list[str]:
         """Digests of the layers as tars, as the config has them."""
-        return [digest_of(content) for content in self.layer_tars]
-
-    @property
-    def layer_tars(self) -> list[bytes]:
-        return [gzip.decompress(layer.content) for layer in self.image.layers]
+        return [digest_of(gzip.decompress(layer.content)) for layer in self.image.layers]
 
 
 class Shelf:
@@ -75,51 +72,57 @@ class Shelf:
         self._folder = folder
         self._ecr = ecr
         self._environment = {**environment, "PATH": os.environ["PATH"], "HOME": str(folder)}
-        self._put_indexes: set[str] = set()
-        self._images: dict[str, Image] = {}
-        self._archives: dict[tuple[str, str], Archive] = {}
+        self._archives: dict[str, Archive] = {}
+        self._repositories: set[str] = set()
 
     def busybox(self, kind: str, way: str) -> Archive:
         """Pull the image with busybox in it, named this way."""
-        if kind not in self._images:
-            self._put(kind, busybox_image(kind))
-        image = self._images[kind]
+        image = busybox_image(kind)
         digest = image.manifest.digest
-        if (kind, way) not in self._archives:
-            text, tag = {
-                "tag": (f"{ARN}:{kind}", kind),
-                "digest": (f"{NAME}@{digest}", digest.hex),
-                "tag-and-digest": (f"{ARN}:{kind}@{digest}", kind),
-            }[way]
-            self._archives[kind, way] = Archive(self.pull(text, f"{kind}-by-{way}", image), NAME, tag, image)
-        return self._archives[kind, way]
+        text, tag = {
+            "tag": (f"{ARN}/{kind}:1.2", "1.2"),
+            "digest": (f"{NAME}/{kind}@{digest}", digest.hex),
+            "tag-and-digest": (f"{ARN}/{kind}:1.2@{digest}", "1.2"),
+        }[way]
+        self._stock(kind, lambda repository: put_image(self._ecr, repository, image, "1.2"))
+        return self._archive(f"{kind}-by-{way}", text, Archive(Path(), f"{NAME}/{kind}", tag, image))
 
-    def image(self, tag: str, image: Image) -> Archive:
-        """Put any image and pull it by its tag."""
-        if tag not in self._images:
-            self._put(tag, image)
-            self._archives[tag, "tag"] = Archive(self.pull(f"{NAME}:{tag}", tag, image), NAME, tag, image)
-        return self._archives[tag, "tag"]
+    def image(self, name: str, image: Image) -> Archive:
+        """Put any image into a repository of this name and pull it, as :latest, by naming no tag."""
+        self._stock(name, lambda repository: put_image(self._ecr, repository, image, "latest"))
+        return self._archive(name, f"{NAME}/{name}", Archive(Path(), f"{NAME}/{name}", "latest", image))
 
     def index(self, kind: str, architecture: str | None = None) -> Archive:
         """Put busybox for this machine and the small image for another under one index, and pull one of them."""
-        images = (small_image(oci=kind == "oci", foreign=True), busybox_image(kind))
-        text, tag = f"{ARN}/{kind}:index", "index"
-        if text not in self._put_indexes:
-            self._ecr.create_repository(repositoryName=f"{REPOSITORY}/{kind}")
-            put_index(self._ecr, f"{REPOSITORY}/{kind}", index_of(images, oci=kind == "oci"), tag)
-            self._put_indexes.add(text)
+        name = f"index-of-{kind}"
+        foreign, native = small_image(oci=kind == "oci", foreign=True), busybox_image(kind)
+        index = index_of((foreign, native), oci=kind == "oci")
+        self._stock(name, lambda repository: put_index(self._ecr, repository, index, "2"))
+        wanted = foreign if architecture == foreign.platform.architecture else native
         options = ("--platform", f"linux/{architecture}") if architecture else ()
-        image = images[0] if architecture == images[0].platform.architecture else images[1]
-        path = self.pull(text, f"{kind}-index-{architecture}", image, *options)
-        return Archive(path, f"{NAME}/{kind}", tag, image)
+        expected = Archive(Path(), f"{NAME}/{name}", "2", wanted)
+        return self._archive(f"{name}-{architecture or 'default'}", f"{ARN}/{name}:2", expected, *options)
 
-    def pull(self, text: str, file: str, image: Image, *options: str) -> Path:
-        """Run docker_pull.py and hold it to what it promises to print."""
-        path = self._folder / f"{file}.tar"
-        path.unlink(missing_ok=True)
-        done = subprocess.run(
-            [sys.executable, str(PROJECT / "docker_pull.py"), text, "-o", str(path), *options],
+    def _stock(self, name: str, put: Callable[[str], None]) -> None:
+        repository = f"{REPOSITORY}/{name}"
+        if repository not in self._repositories:
+            self._ecr.create_repository(repositoryName=repository)
+            put(repository)
+            self._repositories.add(repository)
+
+    def _archive(self, file: str, text: str, expected: Archive, *options: str) -> Archive:
+        """Run docker_pull.py, unless it did that before, and hold it to what it promises to print."""
+        if file not in self._archives:
+            path = self._folder / f"{file}.tar"
+            done = self._pull(text, "-o", str(path), *options)
+            assert done.returncode == 0, f"docker_pull.py {text} ended with {done.returncode}: {done.stderr}"
+            assert done.stdout == f"{path} {expected.digest}\n"
+            self._archives[file] = replace(expected, path=path)
+        return self._archives[file]
+
+    def _pull(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, str(PROJECT / "docker_pull.py"), *arguments],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -128,21 +131,13 @@ class Shelf:
             timeout=_PATIENCE,
             check=False,
         )
-        assert done.returncode == 0, f"docker_pull.py {text} ended with {done.returncode}: {done.stderr}"
-        assert done.stdout == f"{path} {image.manifest.digest}\n"
-        return path
-
-    def _put(self, tag: str, image: Image) -> None:
-        put_image(self._ecr, REPOSITORY, image, tag)
-        self._images[tag] = image
 
 
 @contextmanager
 def open_shelf(folder: Path) -> Iterator[Shelf]:
-    """Run a local ECR with an empty repository, deaf to this machine's own AWS settings."""
+    """Run a local ECR that is empty, deaf to this machine's own AWS settings."""
     (folder / "pulled").mkdir()
     with LocalEcr(folder / "ecr") as local, closing(_client(local)) as ecr:
-        ecr.create_repository(repositoryName=REPOSITORY)
         yield Shelf(folder / "pulled", ecr, local.environment)
 
 
@@ -157,6 +152,7 @@ def foreign_architecture() -> str:
     return "amd64" if architecture() == "arm64" else "arm64"
 
 
+@cache
 def busybox_image(kind: str) -> Image:
     """Build an image of two layers, a real shell and a small file, that says hello; each kind has its own digests."""
     program = Path(need("busybox")).read_bytes()

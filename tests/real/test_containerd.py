@@ -17,28 +17,30 @@ def _listed(ctr: Tool) -> dict[str, str]:
     return {name: digest for name, _, digest, *_ in lines}
 
 
+def _import(ctr: Tool, archive: Archive, *options: str) -> None:
+    """Import an image where nothing is left of the test before."""
+    for name in _listed(ctr):
+        ctr("images", "rm", "--sync", name)
+    ctr("images", "import", "--snapshotter", "native", *options, archive.path)
+
+
 def _run(ctr: Tool, archive: Archive) -> str:
-    """Run the image that was just imported and forget it, so that the next test can't find it."""
-    printed = ctr("run", "--rm", "--snapshotter", "native", archive.name, "once")
-    ctr("images", "rm", "--sync", archive.name)
-    return printed
+    return ctr("run", "--rm", "--snapshotter", "native", archive.name, "once")
 
 
 def test_ctr_lists_the_image_with_its_name_and_the_digest_of_the_registry(ctr: Tool, archive: Archive) -> None:
-    ctr("images", "import", "--snapshotter", "native", archive.path)
+    _import(ctr, archive)
     assert _listed(ctr) == {archive.name: archive.digest}
     assert _run(ctr, archive) == f"hello {archive.kind}\n"
 
 
 def test_ctr_imports_an_image_with_the_same_layer_twice(ctr: Tool, shelf: Shelf) -> None:
     archive = shelf.image("repeating", repeating_image())
-    ctr("images", "import", "--snapshotter", "native", archive.path)
+    _import(ctr, archive)
     assert _run(ctr, archive) == GREETING
 
 
 def test_ctr_imports_an_image_for_another_architecture_when_asked(ctr: Tool, shelf: Shelf) -> None:
     archive = shelf.image("foreign", small_image(foreign=True))
-    platform = f"linux/{foreign_architecture()}"
-    ctr("images", "import", "--no-unpack", "--platform", platform, archive.path)
+    _import(ctr, archive, "--platform", f"linux/{foreign_architecture()}")
     assert _listed(ctr) == {archive.name: archive.digest}
-    ctr("images", "rm", "--sync", archive.name)

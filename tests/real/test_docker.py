@@ -24,9 +24,9 @@ def test_docker_load_names_the_image_and_docker_run_says_hello(docker: Tool, arc
     assert _run(docker, archive) == f"hello {archive.kind}\n"
 
 
-@pytest.mark.parametrize("oci", [False, True], ids=["schema2", "oci"])
-def test_the_smallest_image_loads_from_a_named_file_and_runs(docker: Tool, shelf: Shelf, oci: bool) -> None:
-    archive = shelf.image(f"small-{oci}", small_image(oci=oci))
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_smallest_image_loads_from_a_named_file_and_runs(docker: Tool, shelf: Shelf, kind: str) -> None:
+    archive = shelf.image(f"small-{kind}", small_image(oci=kind == "oci"))
     assert docker("load", "-i", archive.path) == f"Loaded image: {archive.name}\n"
     assert _run(docker, archive) == GREETING
 

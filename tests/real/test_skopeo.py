@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
+from tests.real.cell import Cell
 from tests.real.conftest import Tool
 from tests.real.shelf import (
     KINDS,
@@ -16,7 +18,9 @@ from tests.real.shelf import (
     digest_of,
     foreign_architecture,
     repeating_image,
+    small_image,
 )
+from tests.real.tools import need
 
 pytestmark = pytest.mark.real
 
@@ -84,3 +88,15 @@ def test_of_an_index_the_image_of_the_asked_platform_comes(skopeo: Tool, shelf: 
     archive = shelf.index(kind, foreign_architecture())
     assert json.loads(skopeo("inspect", _docker_archive(archive)))["Architecture"] == foreign_architecture()
     assert digest_of(skopeo("inspect", "--raw", _oci_archive(archive)).encode()) == archive.digest
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_skopeo_needs_no_root_to_read_an_oci_archive(shelf: Shelf, tmp_path: Path, kind: str) -> None:
+    skopeo, setpriv = need("skopeo"), need("setpriv")
+    with Cell(tmp_path / "cell") as cell:
+        home = cell.folder / "opt" / "home"  # where anybody in this cell can go
+        home.mkdir()
+        home.chmod(0o777)
+        shutil.copy(shelf.image(f"small-{kind}", small_image(oci=kind == "oci")).path, home / "image.tar")
+        nobody = (setpriv, "--reuid=65534", "--regid=65534", "--clear-groups", "env", "HOME=/opt/home")
+        cell.run(*nobody, skopeo, "inspect", "oci-archive:/opt/home/image.tar")

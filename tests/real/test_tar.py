@@ -12,8 +12,8 @@ import pytest
 
 from ecrdrag.archive.writer import ArchiveWriter
 from ecrdrag.errors import ArchiveError
+from tests.archives import EIGHT_GIB, read_back, sample_of, sparse_archive
 from tests.real.tools import missing, need
-from tests.unit.test_plan import EIGHT_GIB, read_back, sample_of, sparse_archive
 
 pytestmark = pytest.mark.real
 
@@ -60,8 +60,14 @@ def test_gnu_tar_lists_and_extracts_every_member(tar: str, tmp_path: Path) -> No
     archive = write(tmp_path / "app.tar", [b"", b"a" * 511, b"b" * 513])
     members = read_back(archive)
     listed = run(tar, "-tvf", str(tmp_path / "app.tar"), "--full-time", "--utc").splitlines()
-    assert [line.split()[:2] for line in listed] == [["-rw-r--r--", "0/0"]] * len(members)
-    assert [line.split()[2:] for line in listed] == [
+    files = [line.split() for line in listed if not line.endswith("/")]
+    folders = [line.split() for line in listed if line.endswith("/")]
+    assert [(line[0], line[1], line[-1]) for line in folders] == [
+        ("drwxr-xr-x", "0/0", "blobs/"),
+        ("drwxr-xr-x", "0/0", "blobs/sha256/"),
+    ]
+    assert [line[:2] for line in files] == [["-rw-r--r--", "0/0"]] * len(members)
+    assert [line[2:] for line in files] == [
         [str(len(content)), "1970-01-01", "00:00:00", name] for name, content in members.items()
     ]
     (tmp_path / "out").mkdir()
@@ -71,15 +77,25 @@ def test_gnu_tar_lists_and_extracts_every_member(tar: str, tmp_path: Path) -> No
 
 def test_gnu_tar_writes_the_same_bytes(tar: str, tmp_path: Path) -> None:
     archive = write(tmp_path / "app.tar", [b"", b"a" * 511, b"b" * 513])
+    names = run(tar, "-tf", str(tmp_path / "app.tar")).splitlines()
     folder = tmp_path / "members"
     for name, content in read_back(archive).items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content)
-    nobody = ["--owner=0", "--group=0", "--numeric-owner", "--mode=0644", "--mtime=@0"]
+    nobody = ["--owner=0", "--group=0", "--numeric-owner", "--mode=u=rw,go=r,a+X", "--mtime=@0"]
     two_zero_blocks = "--blocking-factor=1"
     run(
-        *(tar, "--create", "--format=gnu", *nobody, two_zero_blocks, "-f", str(tmp_path / "theirs.tar")),
-        *("-C", str(folder), *read_back(archive)),
+        *(
+            tar,
+            "--create",
+            "--format=gnu",
+            *nobody,
+            two_zero_blocks,
+            "--no-recursion",
+            "-f",
+            str(tmp_path / "theirs.tar"),
+        ),
+        *("-C", str(folder), *names),
     )
     assert (tmp_path / "app.tar").read_bytes() == (tmp_path / "theirs.tar").read_bytes()
 

@@ -15,7 +15,7 @@ from ecrdrag.archive.check import difference
 from ecrdrag.archive.plan import ArchivePlan, ImageName, plan_image
 from ecrdrag.content import Digest
 from ecrdrag.errors import ArchiveError
-from tests.unit.test_plan import HOST_NAME, Sample, sample_of
+from tests.archives import HOST_NAME, Sample, sample_of
 
 OTHER = "holds another image or no image"
 LAYERS = (b"bottom" * 300, b"top" * 300)

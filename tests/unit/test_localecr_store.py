@@ -83,6 +83,7 @@ def test_a_kill_between_link_and_commit_leaves_a_blob_that_the_upload_cannot_cha
     again = Blobs(tmp_path)
     with again.growing("u") as growing:
         growing.append(b" and more", 5)
+        assert again.path(digest.hex).read_bytes() == b"bytes"
         assert growing.digest(14) == Digest.of(b"bytes and more")
         growing.append(b"!", 5)
         assert growing.digest(5) == digest

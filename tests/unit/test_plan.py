@@ -6,8 +6,6 @@ import io
 import json
 import os
 import tarfile
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -16,98 +14,23 @@ from hypothesis import strategies as st
 
 from ecrdrag.archive.plan import BLOCK, ArchivePlan, ImageName, Slot, blob_path, plan_image
 from ecrdrag.content import Descriptor, Digest
-from ecrdrag.manifest import DOCKER_MANIFEST, OCI_CONFIG, OCI_MANIFEST, Manifest, parse
+from ecrdrag.manifest import DOCKER_MANIFEST, OCI_MANIFEST, Manifest
 from ecrdrag.reference import ImageReference
+from tests.archives import (
+    EIGHT_GIB,
+    HEX,
+    HOST_NAME,
+    LAYER_TYPE,
+    NAME,
+    Sample,
+    assemble,
+    content_of,
+    manifest_of,
+    read_back,
+    sample_of,
+    sparse_archive,
+)
 from tests.images import Image, hello_image
-
-HOST_NAME = "123456789012.dkr.ecr.us-west-2.amazonaws.com/my/app"
-NAME = ImageName(HOST_NAME, "1.2")
-HEX = "c0ffee00" * 8
-LAYER_TYPE = "application/vnd.oci.image.layer.v1.tar+gzip"
-EIGHT_GIB = 8 * 1024**3  # the first size that 11 octal digits can't hold
-
-
-@dataclass(frozen=True)
-class Sample:
-    """An image of any bytes, its plan, and what every blob in it holds."""
-
-    manifest: Manifest
-    plan: ArchivePlan
-    contents: Mapping[Digest, bytes]
-
-    def __repr__(self) -> str:
-        return f"sizes {self.manifest.config.size}, {[layer.size for layer in self.manifest.layers]}"
-
-    @property
-    def archive(self) -> bytes:
-        """The whole file, put together without the writer."""
-        return assemble(self.plan, self.contents)
-
-
-def sample_of(layers: Sequence[bytes], config: bytes = b"{}", *, algorithm: str = "sha256") -> Sample:
-    def entry(media_type: str, content: bytes) -> dict[str, object]:
-        return {"mediaType": media_type, "digest": str(Digest.of(content, algorithm)), "size": len(content)}
-
-    document = {
-        "schemaVersion": 2,
-        "mediaType": OCI_MANIFEST,
-        "config": entry(OCI_CONFIG, config),
-        "layers": [entry(LAYER_TYPE, layer) for layer in layers],
-    }
-    manifest = manifest_of(json.dumps(document, indent=1).encode())
-    contents = {Digest.of(content, algorithm): content for content in (config, *layers)}
-    return Sample(manifest, plan_image(manifest, config, NAME), contents)
-
-
-def manifest_of(raw: bytes) -> Manifest:
-    manifest = parse(raw)
-    assert isinstance(manifest, Manifest)
-    return manifest
-
-
-def assemble(plan: ArchivePlan, contents: Mapping[Digest, bytes]) -> bytes:
-    archive = bytearray(plan.total_size)
-    for offset, piece in plan.known_pieces():
-        archive[offset : offset + len(piece)] = piece
-    for blob, offset in plan.blobs:
-        archive[offset : offset + blob.size] = contents[blob.digest]
-    assert len(archive) == plan.total_size, "a piece reaches beyond the end"
-    return bytes(archive)
-
-
-def sparse_archive(path: Path, sizes: Sequence[int]) -> Sample:
-    """Write an archive whose layers are holes of these sizes; their digests are invented."""
-    layers = [
-        {"mediaType": LAYER_TYPE, "digest": f"sha256:{place:064x}", "size": size} for place, size in enumerate(sizes)
-    ]
-    config = {"mediaType": OCI_CONFIG, "digest": str(Digest.of(b"{}")), "size": 2}
-    manifest = manifest_of(json.dumps({"schemaVersion": 2, "config": config, "layers": layers}).encode())
-    plan = plan_image(manifest, b"{}", NAME)
-    with path.open("wb") as file:
-        file.truncate(plan.total_size)
-        for offset, piece in plan.known_pieces():
-            file.seek(offset)
-            file.write(piece)
-    return Sample(manifest, plan, {})
-
-
-def read_back(archive: bytes) -> dict[str, bytes]:
-    with tarfile.open(fileobj=io.BytesIO(archive), mode="r:") as tar:
-        members = tar.getmembers()
-        contents = {member.name: content_of(tar, member) for member in members}
-    assert len(contents) == len(members), "a name comes twice"
-    return contents
-
-
-def content_of(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
-    file = tar.extractfile(member)
-    assert file is not None
-    return file.read()
-
-
-def json_of(sample: Sample, name: str) -> object:
-    value: object = json.loads(read_back(sample.archive)[name])
-    return value
 
 
 def slot_named(plan: ArchivePlan, name: str) -> Slot:
@@ -128,6 +51,8 @@ def test_the_members_are_layout_index_and_docker_manifest_then_manifest_config_a
         "oci-layout",
         "index.json",
         "manifest.json",
+        "blobs/",
+        "blobs/sha256/",
         f"blobs/sha256/{sample.manifest.digest.hex}",
         *(f"blobs/sha256/{Digest.of(blob).hex}" for blob in (b"config", b"bottom", b"middle", b"top")),
     ]
@@ -138,16 +63,16 @@ def test_only_layers_have_to_be_downloaded() -> None:
     assert [blob for blob, _ in sample.plan.blobs] == list(sample.manifest.layers)
 
 
-def test_every_header_is_a_gnu_header_of_a_plain_file_that_belongs_to_nobody_and_has_no_time() -> None:
+def test_every_header_is_a_gnu_header_of_a_file_or_folder_that_belongs_to_nobody_and_has_no_time() -> None:
     for slot in sample_of([b"", b"a" * 1000]).plan.slots:
-        header = slot.header
+        header, is_folder = slot.header, slot.name.endswith("/")
         assert len(header) == BLOCK
         assert header[:100].rstrip(b"\0") == slot.name.encode()
-        assert header[100:108] == b"0000644\0", "mode"
+        assert header[100:108] == (b"0000755\0" if is_folder else b"0000644\0"), "mode"
         assert header[108:124] == b"0000000\0" * 2, "uid and gid"
         assert header[124:136] == b"%011o\0" % slot.size
         assert header[136:148] == b"00000000000\0", "mtime"
-        assert header[156:157] == b"0", "regular file"
+        assert header[156:157] == (b"5" if is_folder else b"0"), "folder or regular file"
         assert header[157:257] == bytes(100), "no link"
         assert header[257:265] == b"ustar  \0", "GNU magic"
         assert header[265:] == bytes(BLOCK - 265), "no owner names, no devices, nothing after them"
@@ -196,9 +121,10 @@ contents = st.builds(
 
 @st.composite
 def samples(draw: st.DrawFn) -> Sample:
-    """Draw an image whose layers repeat and may be the config."""
-    pool = draw(st.lists(contents, min_size=1, max_size=5))
-    return sample_of(draw(st.lists(st.sampled_from(pool), max_size=8)), draw(st.sampled_from(pool)))
+    """Draw an image whose layers repeat and may be the config, with names short and long."""
+    blobs = st.sampled_from(draw(st.lists(contents, min_size=1, max_size=5)))
+    algorithm = draw(st.sampled_from(["sha256", "sha512"]))
+    return sample_of(draw(st.lists(blobs, max_size=8)), draw(blobs), algorithm=algorithm)
 
 
 @given(samples())
@@ -215,7 +141,7 @@ def test_slots_follow_each_other_in_whole_blocks_without_gap_or_overlap(sample: 
 
 @given(samples())
 def test_there_is_one_slot_for_each_distinct_blob(sample: Sample) -> None:
-    names = [slot.name for slot in sample.plan.slots[3:]]
+    names = [slot.name for slot in sample.plan.slots[3:] if not slot.name.endswith("/")]
     assert sorted(names) == sorted(blob_path(digest) for digest in {sample.manifest.digest, *sample.contents})
 
 
@@ -242,13 +168,24 @@ def test_every_member_reads_back_as_it_was(sample: Sample) -> None:
 def test_the_file_is_what_tarfile_writes_up_to_two_zero_blocks(sample: Sample) -> None:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.GNU_FORMAT) as tar:
-        for name, content in read_back(sample.archive).items():
-            member = tarfile.TarInfo(name)
-            member.size = len(content)
-            tar.addfile(member, io.BytesIO(content))
+        members = read_back(sample.archive)
+        for slot in sample.plan.slots:
+            member = tarfile.TarInfo(slot.name)
+            member.size = slot.size
+            if slot.name.endswith("/"):
+                member.type, member.mode = tarfile.DIRTYPE, 0o755
+            tar.addfile(member, io.BytesIO(members.get(slot.name, b"")))
         end = tar.offset
     assert sample.archive == buffer.getvalue()[: end + 2 * BLOCK]
     assert sample.archive.endswith(bytes(2 * BLOCK))
+
+
+def test_every_folder_comes_once_and_before_what_lies_in_it() -> None:
+    names = [slot.name for slot in sample_of([b"layer"], algorithm="sha512").plan.slots]
+    assert [name for name in names if name.endswith("/")] == ["blobs/", "blobs/sha256/", "blobs/sha512/"]
+    for name in names:
+        folder, _, _ = name.rstrip("/").rpartition("/")
+        assert not folder or names.index(f"{folder}/") < names.index(name)
 
 
 def test_two_plans_of_the_same_image_are_equal() -> None:
@@ -285,7 +222,7 @@ def test_the_archive_of_a_fixed_image_has_these_bytes() -> None:
         b'"RepoTags":["123456789012.dkr.ecr.us-west-2.amazonaws.com/my/app:1.2"],'
         b'"Layers":["blobs/sha256/2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"]}]'
     )
-    assert str(Digest.of(archive)) == "sha256:c0962275e71a66181522a369b5e1f2f5d7109ed79f1c12555de9a74c35762914"
+    assert str(Digest.of(archive)) == "sha256:75f741a5c1b93bb8f01f75bd8a56e7e5581d57d61d5a0539b420e670e35baceb"
 
 
 def test_the_index_has_one_manifest_as_the_registry_knows_it() -> None:

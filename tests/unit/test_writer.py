@@ -20,8 +20,8 @@ import pytest
 from ecrdrag.archive.file import PositionedFile, SeekingFile, positioned
 from ecrdrag.archive.writer import ArchiveWriter
 from ecrdrag.errors import ArchiveError
+from tests.archives import Sample, sample_of
 from tests.unit.test_check import open_descriptors, ordinary_user
-from tests.unit.test_plan import Sample, sample_of
 
 resource = pytest.importorskip("resource", reason="these tests need a POSIX system")
 fcntl = pytest.importorskip("fcntl", reason="these tests need a POSIX system")
@@ -205,7 +205,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from ecrdrag.archive.writer import ArchiveWriter
-from tests.unit.test_plan import sample_of
+from tests.archives import sample_of
 with ArchiveWriter(Path(sys.argv[1]), sample_of([b"another image" * 9999]).plan) as archive:
     os.kill(os.getpid(), signal.SIGKILL)
 """
@@ -266,6 +266,14 @@ def test_a_writer_that_opened_the_partial_file_before_the_first_one_ended_starts
             second.commit()
     assert path.read_bytes() == late.archive
     assert names_in(path.parent) == ["app.tar"]
+
+
+def test_a_writer_gives_up_when_the_partial_file_is_never_its_own(
+    path: Path, sample: Sample, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os.path, "samestat", lambda *_: False)
+    with pytest.raises(ArchiveError, match="another pull is writing"):
+        write(path, sample)
 
 
 @pytest.mark.parametrize("commits", [True, False])
