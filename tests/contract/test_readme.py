@@ -1,0 +1,63 @@
+"""README and CHANGELOG against the program: options, exit codes, references, commands."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from pathlib import Path
+
+import pytest
+
+from ecrdrag import __version__, errors
+from ecrdrag.cli import pull, serve
+from ecrdrag.cli.main import COMMANDS, EXIT_BUG, EXIT_CLOSED_PIPE, EXIT_INTERRUPTED
+from ecrdrag.reference import ImageReference
+
+HOME = Path(__file__).parents[2]
+README = (HOME / "README.md").read_text(encoding="utf-8")
+
+
+def options_of(command: object) -> set[str]:
+    parser = argparse.ArgumentParser(add_help=False)
+    command.add_arguments(parser)  # type: ignore[attr-defined]
+    return {name for action in parser._actions for name in action.option_strings}
+
+
+def test_the_option_table_of_a_pull_has_every_option_and_no_other() -> None:
+    rows = [line.split("|")[1] for line in README.replace(r"\|", "/").splitlines() if line.startswith("| `-")]
+    named = {name for row in rows for name in re.findall(r"(?<![\w-])--?[a-z][a-z-]*", row)}
+    both = {"--output": "-o", "--jobs": "-j"}
+    assert named - {"-q", "-v"} == options_of(pull) - set(both)
+
+
+def test_every_option_of_serve_that_readme_names_is_there() -> None:
+    (line,) = [line for line in README.splitlines() if "ecrdrag serve" in line]
+    assert set(re.findall(r"--[a-z-]+", line)) <= options_of(serve)
+
+
+def test_the_exit_codes_are_those_of_the_errors() -> None:
+    codes = set(map(int, re.findall(r"^\| ([\d]+)[ ,]", README, re.MULTILINE)))
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.EcrdragError)]
+    assert codes == {0, EXIT_BUG, EXIT_INTERRUPTED} | {kind.exit_code for kind in kinds}
+    assert f"{EXIT_INTERRUPTED}, {EXIT_CLOSED_PIPE}" in README
+
+
+def test_every_reference_in_readme_is_read() -> None:
+    hexadecimal = "0" * 64
+    found = re.findall(r"^ +(?:python3 docker_pull.py )?((?:ecr\.aws/|\d{12}\.)\S+)$", README, re.MULTILINE)
+    assert len(found) == 7
+    for text in found:
+        assert ImageReference.parse(text.replace("…", hexadecimal))
+
+
+def test_every_file_and_command_that_readme_names_is_there() -> None:
+    for name in set(re.findall(r"\b(docker_\w+\.py|requirements\.txt|LICENSE)\b", README)):
+        assert (HOME / name).is_file()
+    assert set(re.findall(r"ecrdrag (pull|push|serve|\w+) --", README)) <= set(COMMANDS)
+    targets = set(re.findall(r"^(\w+):", (HOME / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    assert set(re.findall(r"make (\w+)(?:`| )", README)) - {"and"} <= targets
+
+
+@pytest.mark.parametrize("text", [f"## {__version__}"])
+def test_the_changelog_knows_this_version(text: str) -> None:
+    assert text in (HOME / "CHANGELOG.md").read_text(encoding="utf-8")

@@ -1,0 +1,203 @@
+"""The choice of one image: indexes in indexes, platforms given or not, what is refused."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator, Sequence
+
+import pytest
+
+from ecrdrag.content import Descriptor, Digest, Platform
+from ecrdrag.errors import IntegrityError, NotFoundError, UnsupportedError
+from ecrdrag.manifest import OCI_CONFIG, OCI_INDEX, OCI_MANIFEST, Index, Manifest, parse
+from ecrdrag.reference import ImageReference
+from ecrdrag.resolve import MAX_CONFIG_SIZE, MAX_INDEX_DEPTH, Image, Resolver, Wish
+from ecrdrag.transfer.retry import RetryPolicy
+
+REFERENCE = ImageReference.parse("123456789012.dkr.ecr.us-west-2.amazonaws.com/my/app:1")
+
+
+class Shelf:
+    """A source of manifests and configs in memory, which counts what is asked for."""
+
+    def __init__(self) -> None:
+        self.blobs: dict[Digest, bytes] = {}
+        self.root = b""
+        self.asked: list[Digest | None] = []
+
+    def manifest(self, *, tag: str | None = None, digest: Digest | None = None) -> Manifest | Index:
+        self.asked.append(digest)
+        return parse(self.blobs[digest] if digest else self.root)
+
+    def read(self, blob: Descriptor, start: int, stop: int) -> Iterator[memoryview]:
+        yield memoryview(self.blobs[blob.digest])[start:stop]
+
+    def abort(self) -> None:
+        pass
+
+    def keep(self, content: bytes) -> dict[str, object]:
+        self.blobs[Digest.of(content)] = content
+        return {"digest": str(Digest.of(content)), "size": len(content)}
+
+    def image(self, platform: str, **changes: object) -> bytes:
+        config = json.dumps({**words_of(platform), "for": platform}).encode()
+        entry = {"mediaType": OCI_CONFIG, **self.keep(config)}
+        document = {"schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": entry, "layers": []} | changes
+        return json.dumps(document).encode()
+
+    def index(self, *entries: tuple[bytes, str | None]) -> bytes:
+        """Put manifests and indexes under one index, each with the platform that the index gives it."""
+        return json.dumps(
+            {
+                "schemaVersion": 2,
+                "mediaType": OCI_INDEX,
+                "manifests": [self._entry(content, platform) for content, platform in entries],
+            }
+        ).encode()
+
+    def _entry(self, content: bytes, platform: str | None) -> dict[str, object]:
+        entry = {"mediaType": json.loads(content)["mediaType"], **self.keep(content)}
+        if platform is None:
+            return entry
+        return {**entry, "platform": words_of(platform)}
+
+
+def words_of(platform: str) -> dict[str, str]:
+    return dict(zip(("os", "architecture", "variant"), platform.split("/"), strict=False))
+
+
+@pytest.fixture
+def shelf() -> Shelf:
+    return Shelf()
+
+
+def resolve(shelf: Shelf, root: bytes, wish: str, *, explicit: bool = True) -> Image:
+    shelf.root = root
+    resolver = Resolver(shelf, RetryPolicy(tries=1, base=0))
+    return resolver.resolve(REFERENCE, Wish(Platform.parse(wish), explicit))
+
+
+def plain_index(shelf: Shelf, platforms: Sequence[str]) -> bytes:
+    return shelf.index(*((shelf.image(platform), platform) for platform in platforms))
+
+
+@pytest.mark.parametrize(
+    ("offered", "wish", "taken"),
+    [
+        (["linux/arm64", "linux/amd64"], "linux/amd64", "linux/amd64"),
+        (["linux/arm64/v8"], "linux/arm64", "linux/arm64/v8"),
+        (["linux/arm64"], "linux/arm64/v8", "linux/arm64"),
+        (["linux/arm/v5", "linux/arm/v7", "linux/arm/v6"], "linux/arm", "linux/arm/v7"),
+        (["linux/arm/v5", "linux/arm/v6"], "linux/arm/v7", "linux/arm/v6"),
+        (["linux/amd64", "linux/amd64/v3"], "linux/amd64/v4", "linux/amd64/v3"),
+        (["windows/amd64", "linux/amd64"], "linux/amd64", "linux/amd64"),
+    ],
+)
+def test_the_best_platform_is_taken_from_an_index(shelf: Shelf, offered: list[str], wish: str, taken: str) -> None:
+    assert str(resolve(shelf, plain_index(shelf, offered), wish).platform) == taken
+
+
+@pytest.mark.parametrize(
+    ("offered", "wish"),
+    [(["linux/amd64"], "linux/arm64"), (["linux/arm/v7"], "linux/arm/v6"), (["linux/amd64/v3"], "linux/amd64")],
+)
+def test_what_does_not_run_is_not_taken_and_the_error_lists_what_there_is(
+    shelf: Shelf, offered: list[str], wish: str
+) -> None:
+    with pytest.raises(NotFoundError, match=f"no image for {wish}; it has {offered[0]}$") as caught:
+        resolve(shelf, plain_index(shelf, offered), wish)
+    assert "--platform" in caught.value.hint
+
+
+def test_the_first_of_equal_images_is_taken(shelf: Shelf) -> None:
+    first, second = shelf.image("linux/amd64"), shelf.image("linux/amd64", annotations={"second": "yes"})
+    image = resolve(shelf, shelf.index((first, "linux/amd64"), (second, "linux/amd64")), "linux/amd64")
+    assert image.manifest.raw == first
+
+
+def test_attestations_are_no_images(shelf: Shelf) -> None:
+    root = plain_index(shelf, ["linux/amd64", "unknown/unknown"])
+    with pytest.raises(NotFoundError, match=r"it has linux/amd64$"):
+        resolve(shelf, root, "linux/arm64")
+
+
+def test_an_index_in_an_index_is_searched(shelf: Shelf) -> None:
+    inner = plain_index(shelf, ["linux/arm64", "linux/amd64"])
+    root = shelf.index((inner, None), (shelf.image("windows/amd64"), "windows/amd64"))
+    assert str(resolve(shelf, root, "linux/amd64").platform) == "linux/amd64"
+
+
+def test_indexes_may_not_lie_in_each_other_without_end(shelf: Shelf) -> None:
+    deep = plain_index(shelf, ["linux/amd64"])
+    for _ in range(MAX_INDEX_DEPTH - 1):
+        deep = shelf.index((deep, None))
+    assert resolve(shelf, deep, "linux/amd64")
+    with pytest.raises(UnsupportedError, match="deep"):
+        resolve(shelf, shelf.index((deep, None)), "linux/amd64")
+
+
+def test_an_image_without_a_platform_in_the_index_is_known_by_its_config(shelf: Shelf) -> None:
+    root = shelf.index((shelf.image("linux/arm64"), None), (shelf.image("linux/amd64"), None))
+    assert str(resolve(shelf, root, "linux/amd64").platform) == "linux/amd64"
+
+
+def test_an_index_of_nothing_has_no_image(shelf: Shelf) -> None:
+    with pytest.raises(NotFoundError, match="it has no image at all"):
+        resolve(shelf, shelf.index(), "linux/amd64")
+
+
+def test_an_entry_that_is_called_an_image_and_is_an_index_is_refused(shelf: Shelf) -> None:
+    document = json.loads(shelf.index((plain_index(shelf, ["linux/amd64"]), "linux/amd64")))
+    document["manifests"][0]["mediaType"] = OCI_MANIFEST
+    with pytest.raises(UnsupportedError, match="is an index where an index promised an image"):
+        resolve(shelf, json.dumps(document).encode(), "linux/amd64")
+
+
+def test_a_single_image_must_meet_an_explicit_wish_only(shelf: Shelf, caplog: pytest.LogCaptureFixture) -> None:
+    root = shelf.image("linux/arm64")
+    with pytest.raises(NotFoundError, match="is an image for linux/arm64, not for linux/amd64"):
+        resolve(shelf, root, "linux/amd64")
+    logging.getLogger("ecrdrag").propagate = True  # a command may have ended it
+    image = resolve(shelf, root, "linux/amd64", explicit=False)
+    assert image.manifest.raw == root
+    assert "is an image for linux/arm64, this machine is linux/amd64" in caplog.text
+
+
+def test_a_config_with_other_bytes_than_its_digest_is_refused(shelf: Shelf) -> None:
+    root = shelf.image("linux/amd64")
+    manifest = parse(root)
+    assert isinstance(manifest, Manifest)
+    shelf.blobs[manifest.config.digest] = shelf.blobs[manifest.config.digest].replace(b"linux", b"Linux")
+    with pytest.raises(IntegrityError):
+        resolve(shelf, root, "linux/amd64")
+
+
+def config_of(media_type: str, size: int) -> dict[str, object]:
+    return {"mediaType": media_type, "digest": str(Digest.of(b"")), "size": size}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (
+            {"config": config_of("application/vnd.cncf.helm.config.v1+json", 9)},
+            "is an artifact of type",
+        ),
+        ({"config": config_of(OCI_CONFIG, MAX_CONFIG_SIZE + 1)}, "is over the limit"),
+        (
+            {"layers": [config_of("application/vnd.docker.image.rootfs.foreign.diff.tar.gzip", 9)]},
+            "is not distributable",
+        ),
+    ],
+)
+def test_other_kinds_are_refused_before_a_blob_is_read(shelf: Shelf, changes: dict[str, object], said: str) -> None:
+    with pytest.raises(UnsupportedError, match=said):
+        resolve(shelf, shelf.image("linux/amd64", **changes), "linux/amd64")
+
+
+@pytest.mark.parametrize("config", [b"[]", b"{", b"\xff"])
+def test_a_config_that_is_no_json_object_is_refused(shelf: Shelf, config: bytes) -> None:
+    entry = {"mediaType": OCI_CONFIG, **shelf.keep(config)}
+    with pytest.raises(UnsupportedError, match="image config"):
+        resolve(shelf, shelf.image("linux/amd64", config=entry), "linux/amd64")
