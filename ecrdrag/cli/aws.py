@@ -6,15 +6,19 @@ way boto3 reads them; region, FIPS and dual-stack come out of the reference.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import boto3
 import botocore.session
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError
 
 from ecrdrag import __version__
+from ecrdrag.errors import UsageError
 from ecrdrag.reference import EcrHost
 from ecrdrag.registry.ecr import EcrApi
 from ecrdrag.registry.ecr_errors import client_failure
+from ecrdrag.registry.transport import CONNECT_TIMEOUT, READ_TIMEOUT
 
 _ATTEMPTS = 8  # in all, unless the user's AWS settings say otherwise; botocore's standard mode makes 3
 
@@ -41,6 +45,8 @@ class AwsSettings:
         config = Config(
             retries=retries,  # type: ignore[arg-type]
             max_pool_connections=connections,
+            connect_timeout=CONNECT_TIMEOUT,
+            read_timeout=READ_TIMEOUT,
             user_agent_extra=f"ecrdrag/{__version__}",
             use_fips_endpoint=host.fips or None,
             use_dualstack_endpoint=host.dual_stack or None,
@@ -53,6 +59,15 @@ class AwsSettings:
             raise client_failure(error) from None
 
     def ca_bundle(self) -> str | bool:
-        """Say which certificates to trust: a file, or True for the usual ones."""
+        """Say which certificates to trust: a file or folder, or True for the usual ones.
+
+        Raises UsageError when it isn't there.
+        """
         bundle = self._botocore.get_config_variable("ca_bundle")
-        return bundle if isinstance(bundle, str) and bundle else True
+        if not isinstance(bundle, str) or not bundle:
+            return True
+        if not Path(bundle).exists():
+            raise UsageError(
+                f"the CA bundle {bundle} does not exist", hint="check AWS_CA_BUNDLE or the profile's ca_bundle"
+            )
+        return bundle

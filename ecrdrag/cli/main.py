@@ -118,15 +118,24 @@ def _guarded(program: str, verbose: bool, work: Callable[[], int]) -> int:
 def _complain(program: str, message: str, hint: str, verbose: bool) -> None:
     if verbose:
         traceback.print_exc()
-    print(f"{program}: {message}", file=sys.stderr)  # noqa: T201
-    for line in hint.splitlines():
-        print(f"  {line}", file=sys.stderr)  # noqa: T201
+    lines = [f"{program}: {message}", *(f"  {line}" for line in hint.splitlines())]
+    print("\n".join(map(_printable, lines)), file=sys.stderr)  # noqa: T201
+
+
+def _printable(text: str) -> str:
+    """Escape what could steer a terminal: servers have a say in messages."""
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
+
+
+class _Formatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return _printable(super().format(record))
 
 
 def _log_to_stderr(program: str, *, verbose: int, quiet: bool) -> None:
     """Show our own log to people; those of botocore and urllib3 hold signatures and stay unheard."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter(f"{program}: %(message)s"))
+    handler.setFormatter(_Formatter(f"{program}: %(message)s"))
     log = logging.getLogger("ecrdrag")
     log.handlers[:] = [handler]
     log.propagate = False

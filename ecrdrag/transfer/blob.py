@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from ecrdrag.content import BlobSink, Descriptor, Verifier
-from ecrdrag.errors import ArchiveError, TransientError
+from ecrdrag.errors import ArchiveError, IntegrityError, TransientError
 
 _HASH_BUFFER: Final = 1024 * 1024
 _buffers = threading.local()
@@ -82,15 +82,28 @@ class BlobInFlight:
         with self._changed:
             if chunk.void:
                 return 0, None
+            self._void_all()
             lost = sum(each.position - each.start for each in self.chunks)
-            for each in self.chunks:
-                each.void = True
-            # A write that had begun must end before bytes are hashed again.
-            self._changed.wait_for(lambda: self._writing == 0)
             self.chunks = [Chunk(0, self.descriptor.size, 0)]
             self._first_open = 0
             self._verifier = Verifier(self.descriptor)
             return lost, self.chunks[0]
+
+    def close(self) -> None:
+        """End writing: when this returns, nothing is written to the sink any more."""
+        with self._changed:
+            self._void_all()
+
+    def _void_all(self) -> None:
+        """Make every chunk count for nothing, and wait for the writes that had begun."""
+        for each in self.chunks:
+            each.void = True
+        self._changed.wait_for(lambda: self._writing == 0)
+
+    def check_verified(self) -> None:
+        """Raise IntegrityError unless every byte has been hashed and was right."""
+        if not self._verified:
+            raise IntegrityError(f"blob {self.descriptor.digest} was not verified")
 
     def claim_hashing(self) -> bool:
         """Say whether hash_landed should be called: there is something to hash and nobody does."""
@@ -112,15 +125,16 @@ class BlobInFlight:
                 start, stop = verifier.size, self._landed()
                 if start == stop:
                     self._hashing = False
-                    self._verified = stop == self.descriptor.size
                     break
             count = self._sink.read_at(buffer[: stop - start], start)
             if count == 0:
                 raise ArchiveError(f"blob {self.descriptor.digest} was cut short on the disk at byte {start}")
             verifier.update(buffer[:count])
-        if self._verified:
-            verifier.finish()
-        return self._verified
+        if stop < self.descriptor.size:
+            return False
+        verifier.finish()
+        self._verified = True
+        return True
 
     def _landed(self) -> int:
         """How many bytes have landed without a gap from the start."""

@@ -11,8 +11,9 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -30,6 +31,7 @@ MIN_CHUNK: Final = MIB
 MAX_CHUNK: Final = 20 * MIB
 DEFAULT_JOBS: Final = 16
 MAX_HASHERS: Final = 4
+GRACE: Final = 3.0  # seconds that a failed download waits for threads that hang in a call
 
 
 class Progress(Protocol):
@@ -86,7 +88,7 @@ def download(
     """Bring every blob into its sink, whole and verified, over at most jobs connections.
 
     chunk_size is in bytes; without it each blob's size decides. The first failure ends all
-    other work, and source with it, and is raised once every thread has stopped.
+    other work, and source with it, and is raised once nothing can write to a sink any more.
     """
     _Engine(downloads, source, jobs, chunk_size, retry or RetryPolicy(), progress or Silence()).run()
 
@@ -126,34 +128,42 @@ class _Engine:
             BlobInFlight(each.blob, each.sink, chunk_size or chunk_size_for(each.blob.size, jobs)) for each in downloads
         ]
         self._jobs = min(jobs, sum(len(blob.chunks) for blob in self._blobs))
+        self._working = self._jobs
+        self._queue = self._all_chunks()
         self._stop = threading.Event()
-        self._lock = threading.Lock()
+        self._changed = threading.Condition()
         self._first_error: BaseException | None = None
 
     def run(self) -> None:
-        self._queue = self._all_chunks()
         self._progress.begin(sum(blob.descriptor.size for blob in self._blobs), len(self._blobs))
-        hashers = min(MAX_HASHERS, os.cpu_count() or 1)
-        try:
-            with ThreadPoolExecutor(hashers, "hash") as self._hashers:
+        # Daemons, so that one that waits for a silent server can't keep the process from ending.
+        workers = [threading.Thread(target=self._work, name="download", daemon=True) for _ in range(self._jobs)]
+        with ThreadPoolExecutor(min(MAX_HASHERS, os.cpu_count() or 1), "hash") as self._hashers:
+            with self._failing():  # Ctrl-C reaches this thread, which waits
                 for blob in self._blobs:
                     self._hash_soon(blob)
-                if self._jobs:
-                    self._run_workers()
-        except BaseException as error:  # Ctrl-C in the waiting thread
-            self._fail(error)
-            raise
+                for worker in workers:
+                    worker.start()
+                self._wait_for_workers()
+            self._end(workers)
         if self._first_error is not None:
             raise self._first_error
+        for blob in self._blobs:
+            blob.check_verified()
 
-    def _run_workers(self) -> None:
-        with ThreadPoolExecutor(self._jobs, "download") as workers:
-            futures = [workers.submit(self._work) for _ in range(self._jobs)]
-            try:
-                wait(futures)
-            except BaseException as error:
-                self._fail(error)
-                raise
+    def _wait_for_workers(self) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._working == 0 or self._stop.is_set())
+
+    def _end(self, workers: Sequence[threading.Thread]) -> None:
+        """Wait for the workers; after a failure no longer than GRACE for those that hang in a call."""
+        deadline = time.monotonic() + GRACE
+        for worker in workers:
+            if worker.ident is not None:
+                worker.join(max(0.0, deadline - time.monotonic()) if self._stop.is_set() else None)
+        if self._stop.is_set():
+            for blob in self._blobs:
+                blob.close()
 
     def _all_chunks(self) -> Iterator[tuple[BlobInFlight, Chunk]]:
         for blob in self._blobs:
@@ -164,9 +174,12 @@ class _Engine:
         with self._failing():
             while (task := self._next()) is not None:
                 self._fetch(*task)
+        with self._changed:
+            self._working -= 1
+            self._changed.notify_all()
 
     def _next(self) -> tuple[BlobInFlight, Chunk] | None:
-        with self._lock:
+        with self._changed:
             return None if self._stop.is_set() else next(self._queue, None)
 
     def _fetch(self, blob: BlobInFlight, chunk: Chunk | None) -> None:
@@ -225,11 +238,11 @@ class _Engine:
             self._fail(error)
 
     def _fail(self, error: BaseException) -> None:
-        with self._lock:
-            first = self._first_error is None
-            if first:
+        with self._changed:
+            if self._first_error is None:
                 self._first_error = error
-        if not first:
-            log.debug("after the first failure: %s", error)
-        self._stop.set()
+            else:
+                log.debug("after the first failure: %s", error)
+            self._stop.set()
+            self._changed.notify_all()
         self._source.abort()

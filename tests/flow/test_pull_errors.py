@@ -35,6 +35,7 @@ LOCAL = "The security token included in the request is invalid"
         ([f"{APP}:1.2"], NO_KEYS, 3, "no AWS credentials found\n  set AWS_PROFILE"),
         ([f"{APP}:1.2"], {"AWS_SECRET_ACCESS_KEY": "wrong"}, 3, "check the secret access key and this machine's clock"),
         ([f"{APP}:1.2"], {"AWS_ACCESS_KEY_ID": "AKIAUNKNOWN"}, 3, LOCAL),
+        ([f"{APP}:1.2"], {"AWS_CA_BUNDLE": "/no/such.pem"}, 2, "the CA bundle /no/such.pem does not exist"),
         ([f"{APP}:1.2", "--profile", "nobody"], {}, 2, "profile (nobody) could not be found"),
         ([f"{APP}:1.2"], {"AWS_ENDPOINT_URL_ECR": "http://127.0.0.1:1", "AWS_MAX_ATTEMPTS": "1"}, 5, "127.0.0.1:1"),
         ([f"{APP}:1.2", "--endpoint-url", "nonsense"], {}, 2, "nonsense"),

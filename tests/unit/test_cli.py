@@ -58,6 +58,20 @@ def test_every_error_has_its_exit_code_and_shows_message_and_hint(
     assert capsys.readouterr().err == "docker_pull.py: it broke\n  mend it\n  soon\n"
 
 
+def test_what_a_server_says_can_not_steer_the_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(arguments: argparse.Namespace) -> int:
+        logging.getLogger("ecrdrag.any").warning("logged \x1b[2J\u202e")
+        raise errors.TransferError("said \x1b]0;title\x07é", hint="hint \x9b")
+
+    monkeypatch.setattr(pull_command, "run", run)
+    assert cli.main_of("pull", ["REF"], program="docker_pull.py") == 5
+    assert capsys.readouterr().err == (
+        "docker_pull.py: logged \\x1b[2J\\u202e\ndocker_pull.py: said \\x1b]0;title\\x07é\n  hint \\x9b\n"
+    )
+
+
 def test_a_bug_is_said_without_a_traceback_and_shown_with_v(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -275,16 +275,42 @@ def test_a_disk_that_loses_bytes_is_noticed_by_the_hash() -> None:
 
 
 def test_ctrl_c_in_the_waiting_thread_stops_the_workers(monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(futures: object) -> None:
+    def interrupted(engine: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("ecrdrag.transfer.download.wait", interrupted)
+    monkeypatch.setattr("ecrdrag.transfer.download._Engine._wait_for_workers", interrupted)
     source = ScriptedSource([NOISE], then=cut_after(1))
     before = threading.active_count()
     with pytest.raises(KeyboardInterrupt):
         run(source, jobs=4)
     assert source.aborted
     assert threading.active_count() == before
+
+
+def test_a_thread_that_hangs_in_a_call_holds_no_failure_up_and_writes_nothing_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("ecrdrag.transfer.download.GRACE", 0.01)
+    hanging, release = threading.Event(), threading.Event()
+
+    def hang(content: bytes, start: int, stop: int) -> Iterator[bytes]:
+        hanging.set()
+        release.wait(20)
+        yield content[start:stop]
+
+    def refuse_once_the_other_hangs(content: bytes, start: int, stop: int) -> Iterator[bytes]:
+        hanging.wait(20)
+        raise NotFoundError("gone")
+        yield b""
+
+    sink = MemorySink(len(NOISE))
+    source = ScriptedSource([NOISE], [hang, refuse_once_the_other_hangs])
+    with pytest.raises(NotFoundError):
+        download([Download(blob_of(NOISE), sink)], source, jobs=2, chunk_size=20_000, retry=FAST)
+    (thread,) = [each for each in threading.enumerate() if each.name == "download"]
+    release.set()
+    thread.join(20)
+    assert (sink.writes, thread.daemon) == (0, True)
 
 
 def test_fetch_brings_a_small_blob_into_memory_verified() -> None:
