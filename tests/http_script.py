@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import socket
+import ssl
 import struct
 import threading
 from collections import deque
@@ -146,12 +147,14 @@ class _Server(ThreadingHTTPServer):
 
 
 @contextmanager
-def serving(blob: bytes, replies: Iterable[Reply] = ()) -> Iterator[Script]:
-    """Serve a blob by a script on a random port of 127.0.0.1."""
+def serving(blob: bytes, replies: Iterable[Reply] = (), *, tls: ssl.SSLContext | None = None) -> Iterator[Script]:
+    """Serve a blob by a script on a random port of 127.0.0.1, under TLS where a context is given."""
     script = Script(blob, deque(replies))
     handler = type("ScriptedHandler", (Handler,), {"script": script})
     server = _Server(("127.0.0.1", 0), handler)
-    script.url = f"http://127.0.0.1:{server.server_port}/blob?X-Amz-Signature=SECRET"
+    if tls is not None:
+        server.socket = tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+    script.url = f"{'https' if tls else 'http'}://127.0.0.1:{server.server_port}/blob?X-Amz-Signature=SECRET"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:

@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import random
 import subprocess
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from ecrdrag.archive.writer import ArchiveWriter
-from ecrdrag.errors import ArchiveError
 from tests.archives import EIGHT_GIB, read_back, sample_of, sparse_archive
 from tests.real.tools import missing, need
 
 pytestmark = pytest.mark.real
-
-DISK_SIZE = 256 * 1024  # bytes of the disk that fills up
 
 
 @pytest.fixture
@@ -25,19 +20,6 @@ def tar() -> str:
     path = need("tar")
     version = run(path, "--version")
     return path if "GNU tar" in version else missing(f"{path} is not GNU tar")
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    mount, umount = need("mount"), need("umount")
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    command = [mount, "-t", "tmpfs", "-o", f"size={DISK_SIZE}", "none", str(folder)]
-    mounted = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
-    if mounted.returncode != 0:
-        missing(f"a tmpfs can't be mounted here: {mounted.stderr.strip()}")
-    yield folder
-    run(umount, str(folder))
 
 
 def run(*command: str) -> str:
@@ -112,32 +94,3 @@ def test_gnu_tar_lists_a_member_over_8_gib_and_extracts_a_small_one_behind_it(ta
     assert [(line[2], line[-1]) for line in listed[-2:]] == [(str(EIGHT_GIB + 12345), big.name), ("1000", small.name)]
     run(tar, "-xf", str(path), "-C", str(tmp_path), small.name)
     assert (tmp_path / small.name).read_bytes() == content
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="tmpfs is Linux's")
-def test_an_archive_larger_than_the_disk_is_refused_at_once_and_nothing_is_left(small_disk: Path) -> None:
-    with pytest.raises(ArchiveError, match=rf"the disk of .* has {DISK_SIZE:,} bytes free, the archive needs"):
-        write(small_disk / "app.tar", [bytes(DISK_SIZE)])
-    assert list(small_disk.iterdir()) == []
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="tmpfs is Linux's")
-def test_a_disk_that_others_fill_in_the_middle_is_an_archive_error_and_no_archive_is_left(small_disk: Path) -> None:
-    sample = sample_of([random.Random(2).randbytes(DISK_SIZE // 2)])
-    ((_, offset),) = sample.plan.blobs
-    (layer,) = [content for content in sample.contents.values() if len(content) > 2]
-    path = small_disk / "app.tar"
-    with ArchiveWriter(path, sample.plan) as archive:
-        archive.sink(offset).write_at(memoryview(layer)[:1000], 0)
-        (small_disk / "others").write_bytes(bytes(DISK_SIZE // 2))
-        with pytest.raises(ArchiveError, match="No space left on device") as caught:
-            archive.sink(offset).write_at(memoryview(layer), 0)
-    assert caught.value.exit_code == 7
-    assert "the disk is full" in caught.value.hint
-    assert [each.name for each in small_disk.iterdir()] == ["others"]
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="tmpfs is Linux's")
-def test_an_archive_that_just_fits_is_written(small_disk: Path) -> None:
-    archive = write(small_disk / "app.tar", [random.Random(3).randbytes(DISK_SIZE - 32 * 1024)])
-    assert (small_disk / "app.tar").read_bytes() == archive
