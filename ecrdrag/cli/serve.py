@@ -72,7 +72,7 @@ def run(arguments: argparse.Namespace) -> int:
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] != "werkzeug":
             raise
-        raise UsageError("serve needs werkzeug, which isn't installed", hint="pip install 'ecrdrag[local]'") from error
+        raise UsageError("serve needs werkzeug, which isn't installed", hint="pip install werkzeug") from error
     settings = Settings(account=arguments.account, region=arguments.region, url_expiry=arguments.url_expiry)
     stop = threading.Event()
     before = signal.signal(signal.SIGTERM, _setter(stop))

@@ -13,7 +13,7 @@ import os
 import shutil
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -50,10 +50,9 @@ class Blobs:
 
     def place(self, growing: Growing, digest: Digest) -> None:
         """Make a whole upload a blob; on disk when this returns. The upload's own name stays until discard()."""
-        try:
+        # Another upload may have made the link a moment ago and not be done with its sync.
+        with suppress(FileExistsError):
             os.link(growing.path, self.path(digest.hex))
-        except FileExistsError:
-            return
         sync_folder(self._blobs)
 
     def discard(self, upload: str) -> None:

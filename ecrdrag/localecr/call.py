@@ -71,9 +71,10 @@ class Call:
             return [""] * words
         try:
             start = json.loads(base64.urlsafe_b64decode(token))
-        except ValueError:
+            "".join(start).encode()  # words, and no half of a surrogate pair, which the database refuses
+        except (ValueError, TypeError, RecursionError):
             start = None
-        if not isinstance(start, list) or len(start) != words or not all(isinstance(word, str) for word in start):
+        if not isinstance(start, list) or len(start) != words:
             raise invalid_parameter("nextToken", "Invalid token")
         return start
 

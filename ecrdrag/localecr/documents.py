@@ -63,9 +63,11 @@ class Document:
 def read(raw: bytes, media_type: str) -> Document:
     """Read a manifest that is pushed with a media type, or without one when it names its own.
 
-    Raises UnsupportedError for what is no manifest, ValueError for one whose type is unknown or contradicted.
+    Raises UnsupportedError for what is no manifest, ValueError for one whose type is unknown or contradicted,
+    and for one that couldn't be written again: with half a surrogate pair, NaN, or too deep.
     """
     document = manifest.parse_object(raw, "manifest")
+    _write(document)
     declared = document.get("mediaType")
     if media_type and declared and media_type != declared:
         raise ValueError("the manifest's mediaType is not the one it is pushed with")
@@ -100,7 +102,14 @@ def translate(raw: bytes, media_type: str, accepted: Collection[str]) -> tuple[b
     document["config"] = _spell(document["config"], words)
     layers = document["layers"]
     document["layers"] = [_spell(layer, words) for layer in layers] if isinstance(layers, list) else layers
-    return json.dumps(document, indent=3, ensure_ascii=False).encode(), target
+    return _write(document), target
+
+
+def _write(document: Mapping[str, object]) -> bytes:
+    try:
+        return json.dumps(document, indent=3, ensure_ascii=False, allow_nan=False).encode()
+    except RecursionError:
+        raise ValueError("the manifest is nested too deeply") from None
 
 
 def _spell(descriptor: object, words: Mapping[str, str]) -> object:

@@ -16,6 +16,7 @@ from ecrdrag.localecr.blobs import Growing
 from ecrdrag.localecr.call import Call, Operation
 from ecrdrag.localecr.records import Upload
 from ecrdrag.localecr.refusals import (
+    Refusal,
     empty_upload,
     invalid_parameter,
     layer_exists,
@@ -63,7 +64,7 @@ def upload_layer_part(call: Call) -> Mapping[str, object]:
     with _held(call) as (_, upload, growing):
         if first != upload.received:
             raise wrong_first_byte(call.key, upload.id, first=first, wanted=upload.received)
-        if len(data) != last - first + 1:
+        if not data or len(data) != last - first + 1:
             raise invalid_parameter("layerPartBlob", "must hold the bytes from partFirstByte to partLastByte")
         if upload.parts >= call.settings.max_parts:
             raise too_many_parts(call.settings.max_parts)
@@ -107,9 +108,13 @@ def get_download_url_for_layer(call: Call) -> Mapping[str, object]:
 @contextmanager
 def _held(call: Call) -> Iterator[tuple[int, Upload, Growing]]:
     """Hold the upload that is meant; its state is read again once nobody else has it."""
-    repository, upload = _find(call)
+    _, upload = _find(call)
     with call.store.blobs.growing(upload.id) as growing:
-        repository, upload = _find(call)
+        try:
+            repository, upload = _find(call)
+        except Refusal:  # It ended while this call waited.
+            call.store.blobs.forget(upload.id)
+            raise
         yield repository, upload, growing
 
 
@@ -119,7 +124,6 @@ def _find(call: Call) -> tuple[int, Upload]:
         repository = call.repository(records)
         upload = records.upload(repository.id, name)
     if upload is None:
-        call.store.blobs.forget(name)
         raise upload_not_found(call.key, name)
     return repository.id, upload
 

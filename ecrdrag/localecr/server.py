@@ -10,10 +10,17 @@ import selectors
 import socket
 import threading
 from contextlib import suppress
+from email.errors import (
+    FirstHeaderLineIsContinuationDefect,
+    InvalidHeaderDefect,
+    MisplacedEnvelopeHeaderDefect,
+    MissingHeaderBodySeparatorDefect,
+)
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
-from time import monotonic
+from time import monotonic, sleep
 from typing import Final
+from urllib.parse import urlsplit
 
 from werkzeug.datastructures import Headers
 
@@ -26,13 +33,22 @@ _MAX_REQUEST_LINE: Final = 65536
 # How much of an unwanted body is read so that the client gets to see the answer before the end.
 _MAX_DRAIN: Final = 64 * 1024 * 1024
 _DRAIN_BLOCK: Final = 256 * 1024
-# How long requests in progress may go on when the server stops.
-_GRACE: Final = 10.0
+# How long requests in progress may go on when the server stops; an API call is done long before.
+_GRACE: Final = 1.5
+# How long to wait when the system has no file or no thread for one more connection.
+_PAUSE: Final = 0.1
 # Lets the head of an answer leave with its body's first bytes (Linux, send(2)).
 _MORE: Final = getattr(socket, "MSG_MORE", 0)
 # Enough for any file; Python refuses to read numbers of thousands of digits.
 _MAX_LENGTH_DIGITS: Final = 18
 _MAX_LOGGED: Final = 500
+# Headers after such a line would not be seen, or be seen by others otherwise: RFC 9112, section 5.1.
+_BROKEN_HEADERS: Final = (
+    FirstHeaderLineIsContinuationDefect,
+    InvalidHeaderDefect,
+    MisplacedEnvelopeHeaderDefect,
+    MissingHeaderBodySeparatorDefect,
+)
 _NO_BODY: Final = (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED)
 
 
@@ -106,12 +122,18 @@ class HttpServer:
         try:
             connection, peer = self._listener.accept()
         except OSError as error:  # The client has gone already, or the process is out of files for a moment.
-            _log.warning("no connection accepted: %s", error)
+            _pause(error)
             return
         thread = threading.Thread(target=self._serve, args=(connection, peer), name="local ECR client", daemon=True)
         with self._lock:
             self._connections[connection] = thread
-        thread.start()
+        try:
+            thread.start()
+        except RuntimeError as error:  # The process is out of threads for a moment.
+            with self._lock:
+                del self._connections[connection]
+            connection.close()
+            _pause(error)
 
     def _serve(self, connection: socket.socket, peer: tuple[str, int]) -> None:
         try:
@@ -127,10 +149,24 @@ class HttpServer:
                 del self._connections[connection]
 
 
+def _pause(error: Exception) -> None:
+    _log.warning("no connection accepted: %s", error)
+    sleep(_PAUSE)
+
+
 def _hang_up(connections: set[socket.socket]) -> None:
     for connection in connections:
         with suppress(OSError):
             connection.shutdown(socket.SHUT_RDWR)
+
+
+def _is_host(text: str) -> bool:
+    """Tell whether a Host header is one: what the signatures' URLs are made of must be read back as it is."""
+    try:
+        parts = urlsplit(f"//{text}")
+        return parts.netloc == text and parts.username is None and (parts.port or 0) >= 0
+    except ValueError:
+        return False
 
 
 class _Connection(BaseHTTPRequestHandler):
@@ -156,7 +192,7 @@ class _Connection(BaseHTTPRequestHandler):
             self.send_error(HTTPStatus.REQUEST_URI_TOO_LONG)
         elif not self.raw_requestline:
             self.close_connection = True
-        elif self.parse_request():
+        elif self.parse_request() and self._is_clear():
             self._answer_request()
 
     def handle_expect_100(self) -> bool:
@@ -184,6 +220,15 @@ class _Connection(BaseHTTPRequestHandler):
         sent = self._send(answer)
         self._log_answer(answer, sent, monotonic() - began)
         self._drain(body)
+
+    def _is_clear(self) -> bool:
+        """Tell whether the headers have one reading: RFC 9112, sections 3.2 and 5.1; say so to the client if not."""
+        hosts = self.headers.get_all("Host", [""])
+        broken = any(isinstance(defect, _BROKEN_HEADERS) for defect in self.headers.defects)
+        if broken or len(hosts) > 1 or not _is_host(hosts[0]):
+            self.send_error(HTTPStatus.BAD_REQUEST, "Bad headers" if broken else "Bad Host")
+            return False
+        return True
 
     def _body(self) -> Body | None:
         """Return the request's body, or None when its length can't be told and the client has been told so."""
@@ -223,8 +268,8 @@ class _Connection(BaseHTTPRequestHandler):
         elif isinstance(answer.body, FileSlice):
             self._send_file(head, answer.body)
         else:
-            self._client.sendall(head, _MORE)
-            self._client.sendall(answer.body)
+            # At once: of a head without its body, left by a kill between the two, botocore makes an empty success.
+            self._client.sendall(head + answer.body)
         return answer.size
 
     def _send_file(self, head: bytes, part: FileSlice) -> None:

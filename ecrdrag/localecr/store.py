@@ -64,6 +64,8 @@ def _locked(folder: Path) -> Iterator[None]:
         try:
             connection.execute("BEGIN EXCLUSIVE")
         except sqlite3.OperationalError as error:
+            if "locked" not in str(error):  # SQLITE_BUSY; sqlite_errorcode comes with Python 3.11 only
+                raise
             raise ArchiveError(
                 f"another local ECR serves the data folder {folder}", hint="stop it, or give this one its own --data"
             ) from error

@@ -34,6 +34,8 @@ _PYTHON_TYPES: Final[Mapping[str, type]] = {
     "map": dict,
     "blob": str,
 }
+# Smithy 2.0, "Simple types": integer has 32 bits, long has 64.
+_LARGEST: Final[Mapping[str, int]] = {"integer": 2**31 - 1, "long": 2**63 - 1}
 
 
 class Parameters:
@@ -154,6 +156,9 @@ def _check_type(value: object, shape: Shape) -> None:
     if not isinstance(value, wanted) or (wanted is int and isinstance(value, bool)):
         found = _JSON_NAMES.get(type(value), "The value")
         raise Refusal("SerializationException", f"{found} can not be converted to {shape.type_name}")
+    largest = _LARGEST.get(shape.type_name)
+    if largest and isinstance(value, int) and not -largest - 1 <= value <= largest:
+        raise Refusal("SerializationException", f"NUMBER_VALUE is too large for {shape.type_name}")
 
 
 def _text(value: str, shape: Shape, place: str) -> str:
@@ -200,7 +205,7 @@ def _write(value: object, shape: Shape) -> object:
         return {name: _write(member, shape.members[name]) for name, member in value.items() if member is not None}
     if isinstance(shape, ListShape) and isinstance(value, list | tuple):
         return [_write(entry, shape.member) for entry in value]
-    if isinstance(value, float) and shape.type_name == "timestamp":
+    if isinstance(value, int | float) and shape.type_name == "timestamp":
         return round(value, 3)
     if _PYTHON_TYPES.get(shape.type_name) is type(value):
         return value

@@ -183,6 +183,10 @@ def test_exclusion_filters_turn_the_rule_around(api: ECRClient, mutability: str,
         ('{"schemaVersion":2,"config":{},"layers":[]}', ""),
         (f'{{"schemaVersion":2,"mediaType":"{manifest.OCI_INDEX}","manifests":[]}}', manifest.DOCKER_LIST),
         ('{"schemaVersion":2,"manifests":[]}', "application/vnd.oci.image.index.v1+json; charset=utf-8"),
+        (r'{"schemaVersion":2,"manifests":[],"artifactType":"\ud800"}', manifest.OCI_INDEX),
+        (r'{"schemaVersion":2,"manifests":[],"annotations":{"a":"\udfff"}}', manifest.OCI_INDEX),
+        ('{"schemaVersion":2,"manifests":[],"x":NaN}', manifest.OCI_INDEX),
+        (f'{{"schemaVersion":2,"manifests":[],"x":{"[" * 9999}{"]" * 9999}}}', manifest.OCI_INDEX),
     ],
 )
 def test_what_is_no_manifest_is_invalid_json_to_ecr(api: ECRClient, raw: str, media_type: str) -> None:

@@ -100,6 +100,13 @@ def test_a_part_of_another_length_than_its_range_is_refused(api: ECRClient) -> N
         )
 
 
+def test_a_part_without_bytes_is_refused(api: ECRClient) -> None:
+    upload = begin(api)
+    push_part(api, "app", upload, 0, b"1")
+    with pytest.raises(api.exceptions.InvalidParameterException, match="layerPartBlob"):
+        push_part(api, "app", upload, 1, b"")
+
+
 def test_a_part_over_twenty_mebibytes_is_refused(api: ECRClient) -> None:
     with pytest.raises(api.exceptions.InvalidParameterException, match="less than or equal to 20971520"):
         push_part(api, "app", begin(api), 0, bytes(20 * MEBIBYTE + 1))
@@ -233,6 +240,26 @@ def test_of_many_writers_of_one_offset_one_wins(api: ECRClient, monkeypatch: pyt
     assert won.count(True) == 1
     winner = digest_of(parts[won.index(True)])
     assert complete(api, upload, winner) == winner
+
+
+def test_a_call_that_does_not_own_an_upload_cannot_split_its_lock(
+    api: ECRClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held: list[Growing] = []
+    real = Growing.append
+
+    def append(growing: Growing, data: bytes, offset: int) -> None:
+        held.append(growing)
+        real(growing, data, offset)
+
+    monkeypatch.setattr(Growing, "append", append)
+    api.create_repository(repositoryName="other")
+    upload = begin(api)
+    push_part(api, "app", upload, 0, b"1")
+    with pytest.raises(api.exceptions.UploadNotFoundException):
+        push_part(api, "other", upload, 1, b"2")
+    push_part(api, "app", upload, 1, b"2")
+    assert held[0] is held[1], "two writers of one offset could both win"
 
 
 def test_an_upload_goes_on_after_a_restart(tmp_path: Path) -> None:

@@ -83,7 +83,11 @@ def test_repositories_come_in_pages(api: ECRClient) -> None:
     assert [one["repositoryName"] for page in pages for one in page["repositories"]] == names
 
 
-@pytest.mark.parametrize("token", ["nonsense!", base64.b64encode(b"[1]").decode(), "W10="])
+@pytest.mark.parametrize(
+    "token",
+    ["nonsense!", *(base64.b64encode(raw).decode() for raw in (b"[1]", b"[]", b"{}", b"[" * 9999, b'["\\ud800"]'))],
+    ids=["no base64", "a number", "empty", "an object", "too deep", "half a surrogate pair"],
+)
 def test_a_made_up_page_token_is_refused(api: ECRClient, token: str) -> None:
     with pytest.raises(api.exceptions.InvalidParameterException, match="nextToken"):
         api.describe_repositories(nextToken=token)

@@ -175,7 +175,7 @@ def test_without_werkzeug_it_says_what_to_install(tmp_path: Path) -> None:
         check=False,
     )
     assert ended.returncode == 2
-    assert "pip install 'ecrdrag[local]'" in ended.stderr
+    assert "pip install werkzeug" in ended.stderr
     assert list(tmp_path.iterdir()) == []
 
 

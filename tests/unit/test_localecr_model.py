@@ -211,6 +211,13 @@ def test_bad_input_is_refused_in_ecrs_words(
     assert caught.value.message == f"Invalid parameter at '{place}' failed to satisfy constraint: '{constraint}'"
 
 
+@pytest.mark.parametrize("number", [2**63, -(2**63) - 1, 10**4000])
+def test_a_number_of_more_than_its_bits_is_refused(number: int) -> None:
+    document = {"repositoryName": "app", "uploadId": "6cb64b8a-9378-0e33-2ab1-b780fab8a9e9", "layerPartBlob": ""}
+    raw = json.dumps({**document, "partFirstByte": number, "partLastByte": 0}).encode()
+    assert outcome(MODEL.operation_model("UploadLayerPart"), raw) == "SerializationException"
+
+
 OUTCOMES = ("read", "SerializationException", "InvalidParameterException")
 
 
@@ -248,6 +255,11 @@ def test_output_has_epoch_seconds_and_no_empty_members() -> None:
     assert json.loads(write_output(operation, output)) == {
         "repositories": [{"repositoryName": "app", "createdAt": 1448875853.241}]
     }
+
+
+def test_a_clock_of_whole_seconds_is_a_clock() -> None:
+    written = write_output(MODEL.operation_model("DescribeRepositories"), {"repositories": [{"createdAt": 1448875853}]})
+    assert json.loads(written) == {"repositories": [{"createdAt": 1448875853}]}
 
 
 @pytest.mark.parametrize("output", [{"unknown": 1}, {"nextToken": 1}, {"repositories": {}}])

@@ -32,6 +32,19 @@ def test_a_folder_has_one_store_at_a_time(tmp_path: Path) -> None:
         pass
 
 
+def test_a_folder_that_cannot_be_locked_is_not_said_to_be_served(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class FullDisk(sqlite3.Connection):
+        def execute(self, sql: str, *arguments: object) -> sqlite3.Cursor:
+            raise sqlite3.OperationalError("database or disk is full")
+
+    real = sqlite3.connect
+    monkeypatch.setattr(sqlite3, "connect", lambda path, **options: real(path, factory=FullDisk, **options))
+    with pytest.raises(ArchiveError, match="can't be used: database or disk is full"):
+        Store(tmp_path)
+
+
 def test_a_store_of_another_format_is_refused_and_given_free(tmp_path: Path) -> None:
     with Store(tmp_path):
         pass
@@ -118,7 +131,8 @@ def test_acknowledged_bytes_are_synced_before_anyone_hears_of_them(
         growing.append(b"bytes", 0)
         assert synced == ["u", "uploads"]
         blobs.place(growing, Digest.of(b"bytes"))
-    assert synced == ["u", "uploads", "sha256"]
+        blobs.place(growing, Digest.of(b"bytes"))
+    assert synced == ["u", "uploads", "sha256", "sha256"], "who finds the blob there can't know that it is synced"
 
 
 @pytest.mark.parametrize(
