@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +26,7 @@ from ecrdrag import manifest
 from ecrdrag.content import Digest
 from ecrdrag.localecr import LocalEcr, Settings
 from ecrdrag.localecr.exchange import Answer, Handler, Request
+from tests.putting import put_blob
 
 ROOT = Path(__file__).resolve().parent.parent
 REGION = "us-west-2"
@@ -102,31 +103,9 @@ def digest_of(data: bytes) -> str:
 
 
 def push_blob(api: ECRClient, repository: str, data: bytes) -> str:
-    """Upload a blob in parts as the server wants them, unless it is there; return its digest."""
-    digest = digest_of(data)
-    known = api.batch_check_layer_availability(repositoryName=repository, layerDigests=[digest])["layers"][0]
-    if known["layerAvailability"] == "AVAILABLE":
-        return digest
-    begun = api.initiate_layer_upload(repositoryName=repository)
-    upload, size = begun["uploadId"], begun["partSize"]
-    for start in range(0, len(data), size):
-        part = data[start : start + size]
-        push_part(api, repository, upload, start, part)
-    with suppress(api.exceptions.LayerAlreadyExistsException):  # somebody else was faster
-        api.complete_layer_upload(repositoryName=repository, uploadId=upload, layerDigests=[digest])
-    return digest
-
-
-def push_part(api: ECRClient, repository: str, upload: str, start: int, part: bytes) -> int:
-    """Upload one part and return the last byte that the server has."""
-    answer = api.upload_layer_part(
-        repositoryName=repository,
-        uploadId=upload,
-        partFirstByte=start,
-        partLastByte=start + len(part) - 1,
-        layerPartBlob=part,
-    )
-    return answer["lastByteReceived"]
+    """Upload a blob unless it is there; return its digest."""
+    put_blob(api, repository, data)
+    return digest_of(data)
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ import boto3
 
 from ecrdrag.manifest import OCI_CONFIG, OCI_MANIFEST
 from tests.images import Blob
-from tests.putting import put_blobs
+from tests.putting import put_blob, put_part
 
 MIB = 1024 * 1024
 PART = 10 * MIB
@@ -102,21 +102,14 @@ def put_large_image(environment: Mapping[str, str], size: int) -> None:
         upload = ecr.initiate_layer_upload(repositoryName=repository)["uploadId"]
         found, sent = hashlib.sha256(), 0
         for part in noise(int(size * 1024 * MIB * share), seed=place):
-            last = sent + len(part) - 1
-            ecr.upload_layer_part(
-                repositoryName=repository,
-                uploadId=upload,
-                partFirstByte=sent,
-                partLastByte=last,
-                layerPartBlob=part,
-            )
+            put_part(ecr, repository, upload, sent, part)
             found.update(part)
             sent += len(part)
         digest = f"sha256:{found.hexdigest()}"
         ecr.complete_layer_upload(repositoryName=repository, uploadId=upload, layerDigests=[digest])
         layers.append({"mediaType": "application/vnd.oci.image.layer.v1.tar", "digest": digest, "size": sent})
     config = Blob(json.dumps({"os": "linux", "architecture": "amd64", "size": size}).encode(), OCI_CONFIG)
-    put_blobs(ecr, repository, [config])
+    put_blob(ecr, repository, config.content)
     manifest = {"schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": config.json, "layers": layers}
     ecr.put_image(repositoryName=repository, imageManifest=json.dumps(manifest), imageTag="1")
 

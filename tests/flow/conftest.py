@@ -7,16 +7,15 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-import boto3
 import pytest
 from mypy_boto3_ecr import ECRClient
 
 from ecrdrag.localecr import LocalEcr
 from tests.images import hello_image, index_of, noise_image
+from tests.localecr import REGION, client, running
 from tests.putting import put_image, put_index
 
 MIB = 1024 * 1024
-REGION = "us-west-2"
 HOST = f"123456789012.dkr.ecr.{REGION}.amazonaws.com"
 HELLO = hello_image("amd64")
 NOISE = noise_image([3 * MIB, 700_000, 0, 3 * MIB])
@@ -35,25 +34,13 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterat
     logging.getLogger("ecrdrag").handlers.clear()
 
 
-def client_of(ecr: LocalEcr, region: str = REGION) -> ECRClient:
-    """Build a boto3 client as any AWS program would."""
-    key_id, secret = ecr.credentials
-    return boto3.client(
-        "ecr",
-        region_name=region,
-        endpoint_url=ecr.endpoint,
-        aws_access_key_id=key_id,
-        aws_secret_access_key=secret,
-    )
-
-
 def stock(ecr: LocalEcr, repository: str = "my/app") -> None:
     """Put three images: hello by :1.2, noise by :noise, an index of two platforms by :multi."""
-    client = client_of(ecr)
-    client.create_repository(repositoryName=repository)
-    put_image(client, repository, HELLO, "1.2")
-    put_image(client, repository, NOISE, "noise")
-    put_index(client, repository, BOTH, "multi")
+    with client(ecr) as api:
+        api.create_repository(repositoryName=repository)
+        put_image(api, repository, HELLO, "1.2")
+        put_image(api, repository, NOISE, "noise")
+        put_index(api, repository, BOTH, "multi")
 
 
 @pytest.fixture(scope="session")
@@ -62,3 +49,18 @@ def stocked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalEcr]:
     with LocalEcr(tmp_path_factory.mktemp("ecr")) as ecr:
         stock(ecr)
         yield ecr
+
+
+@pytest.fixture
+def ecr(tmp_path: Path) -> Iterator[LocalEcr]:
+    """Run an empty local ECR of the test's own."""
+    with running(tmp_path / "data") as server:
+        yield server
+
+
+@pytest.fixture
+def api(ecr: LocalEcr) -> Iterator[ECRClient]:
+    """Give a boto3 client of that ECR, and a repository app in it."""
+    with client(ecr) as made:
+        made.create_repository(repositoryName="app")
+        yield made

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,8 @@ from ecrdrag.registry.ecr import EcrApi, EcrSource, ImageId
 from ecrdrag.registry.transport import BlobTransport, LinkRefusedError
 from ecrdrag.transfer.download import fetch
 from ecrdrag.transfer.retry import RetryPolicy
-from tests.flow.conftest import BOTH, HELLO, HOST, NOISE, client_of, stock
+from tests.flow.conftest import BOTH, HELLO, HOST, NOISE, stock
+from tests.localecr import client, running
 
 FAST = RetryPolicy(tries=3, base=0.0)
 REFERENCE = ImageReference.parse(f"{HOST}/my/app:1.2")
@@ -68,9 +70,17 @@ class Recorder:
         return answer
 
 
-def source_of(ecr: LocalEcr, text: str = f"{HOST}/my/app:1.2") -> tuple[EcrSource, Recorder]:
-    recorder = Recorder(client_of(ecr))
-    return EcrSource(recorder, BlobTransport(connections=8), ImageReference.parse(text)), recorder
+@contextmanager
+def source_of(ecr: LocalEcr) -> Iterator[tuple[EcrSource, Recorder]]:
+    with client(ecr) as api, BlobTransport(connections=8) as transport:
+        recorder = Recorder(api)
+        yield EcrSource(recorder, transport, REFERENCE), recorder
+
+
+@pytest.fixture
+def opened(stocked: LocalEcr) -> Iterator[tuple[EcrSource, Recorder]]:
+    with source_of(stocked) as both:
+        yield both
 
 
 def layer_of(image: Manifest | Index) -> Descriptor:
@@ -78,8 +88,8 @@ def layer_of(image: Manifest | Index) -> Descriptor:
     return image.layers[0]
 
 
-def test_a_manifest_keeps_its_bytes_by_tag_by_digest_and_by_both(stocked: LocalEcr) -> None:
-    source, recorder = source_of(stocked)
+def test_a_manifest_keeps_its_bytes_by_tag_by_digest_and_by_both(opened: tuple[EcrSource, Recorder]) -> None:
+    source, recorder = opened
     digest = HELLO.manifest.digest
     by_tag, by_digest = source.manifest(tag="1.2"), source.manifest(digest=digest)
     for found in (by_tag, by_digest, source.manifest(tag="1.2", digest=digest)):
@@ -92,14 +102,14 @@ def test_a_manifest_keeps_its_bytes_by_tag_by_digest_and_by_both(stocked: LocalE
     ]
 
 
-def test_all_four_modern_media_types_are_accepted(stocked: LocalEcr) -> None:
-    source, recorder = source_of(stocked)
+def test_all_four_modern_media_types_are_accepted(opened: tuple[EcrSource, Recorder]) -> None:
+    source, recorder = opened
     assert isinstance(source.manifest(tag="multi"), Index)
     assert len(set(recorder.images[0]["accepted"])) == 4  # type: ignore[call-overload]
 
 
-def test_a_translated_manifest_is_asked_for_again_by_digest(stocked: LocalEcr) -> None:
-    source, recorder = source_of(stocked)
+def test_a_translated_manifest_is_asked_for_again_by_digest(opened: tuple[EcrSource, Recorder]) -> None:
+    source, recorder = opened
     recorder.accepted = lambda types: [DOCKER_MANIFEST]
     found = source.manifest(tag="1.2")
     assert found.raw == HELLO.manifest.content
@@ -109,8 +119,8 @@ def test_a_translated_manifest_is_asked_for_again_by_digest(stocked: LocalEcr) -
     ]
 
 
-def test_a_manifest_that_never_hashes_to_its_digest_is_an_integrity_error(stocked: LocalEcr) -> None:
-    source, recorder = source_of(stocked)
+def test_a_manifest_that_never_hashes_to_its_digest_is_an_integrity_error(opened: tuple[EcrSource, Recorder]) -> None:
+    source, recorder = opened
 
     def changed(answer: Mapping[str, object]) -> Mapping[str, object]:
         images = answer["images"]
@@ -124,22 +134,22 @@ def test_a_manifest_that_never_hashes_to_its_digest_is_an_integrity_error(stocke
         source.manifest(digest=HELLO.manifest.digest)
 
 
-def test_a_tag_that_has_moved_away_from_the_digest_is_not_found(stocked: LocalEcr) -> None:
-    source, _ = source_of(stocked)
+def test_a_tag_that_has_moved_away_from_the_digest_is_not_found(opened: tuple[EcrSource, Recorder]) -> None:
+    source, _ = opened
     with pytest.raises(NotFoundError, match="ImageTagDoesNotMatchDigest") as caught:
         source.manifest(tag="1.2", digest=NOISE.manifest.digest)
     assert caught.value.hint
 
 
-def test_an_answer_with_neither_image_nor_failure_is_a_transfer_error(stocked: LocalEcr) -> None:
-    source, recorder = source_of(stocked)
+def test_an_answer_with_neither_image_nor_failure_is_a_transfer_error(opened: tuple[EcrSource, Recorder]) -> None:
+    source, recorder = opened
     recorder.answer = lambda answer: {"images": [], "failures": []}
     with pytest.raises(TransferError, match="neither an image nor a failure"):
         source.manifest(tag="1.2")
 
 
-def test_blobs_and_configs_are_read_in_ranges(stocked: LocalEcr) -> None:
-    source, _ = source_of(stocked)
+def test_blobs_and_configs_are_read_in_ranges(opened: tuple[EcrSource, Recorder]) -> None:
+    source, _ = opened
     manifest = source.manifest(tag="noise")
     assert isinstance(manifest, Manifest)
     layer = NOISE.layers[0].content
@@ -147,8 +157,8 @@ def test_blobs_and_configs_are_read_in_ranges(stocked: LocalEcr) -> None:
     assert fetch(manifest.config, source, retry=FAST) == NOISE.config.content
 
 
-def test_one_url_is_minted_for_all_chunks_of_a_blob(stocked: LocalEcr) -> None:
-    source, recorder = source_of(stocked)
+def test_one_url_is_minted_for_all_chunks_of_a_blob(opened: tuple[EcrSource, Recorder]) -> None:
+    source, recorder = opened
     layer = layer_of(source.manifest(tag="noise"))
     with ThreadPoolExecutor(8) as pool:
         pieces = list(
@@ -160,28 +170,29 @@ def test_one_url_is_minted_for_all_chunks_of_a_blob(stocked: LocalEcr) -> None:
 
 def test_an_expired_url_is_minted_again_and_the_blob_goes_on(tmp_path: Path) -> None:
     ahead = 0.0
-    with LocalEcr(tmp_path / "data", clock=lambda: time.time() + ahead) as ecr:
+    with running(tmp_path / "data", clock=lambda: time.time() + ahead) as ecr:
         stock(ecr)
-        source, recorder = source_of(ecr)
-        layer = layer_of(source.manifest(tag="noise"))
-        first = b"".join(map(bytes, source.read(layer, 0, 1000)))
-        ahead = 3601
-        with pytest.raises(LinkRefusedError, match="Request has expired"):
-            next(source.read(layer, 1000, 2000))
-        ahead = 0
-        assert first + b"".join(map(bytes, source.read(layer, 1000, 2000))) == NOISE.layers[0].content[:2000]
+        with source_of(ecr) as (source, recorder):
+            layer = layer_of(source.manifest(tag="noise"))
+            first = b"".join(map(bytes, source.read(layer, 0, 1000)))
+            ahead = 3601
+            with pytest.raises(LinkRefusedError, match="Request has expired"):
+                next(source.read(layer, 1000, 2000))
+            ahead = 0
+            second = b"".join(map(bytes, source.read(layer, 1000, 2000)))
+    assert first + second == NOISE.layers[0].content[:2000]
     assert recorder.minted == [str(layer.digest)] * 2
 
 
-def test_a_layer_that_no_image_references_is_not_found(stocked: LocalEcr) -> None:
-    source, _ = source_of(stocked)
+def test_a_layer_that_no_image_references_is_not_found(opened: tuple[EcrSource, Recorder]) -> None:
+    source, _ = opened
     nowhere = Descriptor("application/octet-stream", Digest.of(b"nowhere"), 7)
     with pytest.raises(NotFoundError, match="GetDownloadUrlForLayer was refused"):
         next(source.read(nowhere, 0, 7))
 
 
-def test_children_of_an_index_are_read_by_digest(stocked: LocalEcr) -> None:
-    source, _ = source_of(stocked)
+def test_children_of_an_index_are_read_by_digest(opened: tuple[EcrSource, Recorder]) -> None:
+    source, _ = opened
     index = source.manifest(tag="multi")
     assert isinstance(index, Index)
     assert [source.manifest(digest=entry.digest).raw for entry in index.manifests] == [

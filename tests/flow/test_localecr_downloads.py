@@ -65,13 +65,6 @@ def ecr(tmp_path: Path, clock: Clock) -> Iterator[LocalEcr]:
         yield server
 
 
-@pytest.fixture
-def api(ecr: LocalEcr) -> Iterator[ECRClient]:
-    with client(ecr) as made:
-        made.create_repository(repositoryName="app")
-        yield made
-
-
 def link(api: ECRClient, digest: str) -> str:
     return api.get_download_url_for_layer(repositoryName="app", layerDigest=digest)["downloadUrl"]
 

@@ -7,7 +7,7 @@ import http.client
 import logging
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from time import monotonic
@@ -20,12 +20,6 @@ from ecrdrag.localecr.exchange import Answer, Handler, Request
 from tests.localecr import Recorder, client, push_image, running
 
 BLOB = bytes(range(256)) * 16_000
-
-
-@pytest.fixture
-def ecr(tmp_path: Path) -> Iterator[LocalEcr]:
-    with running(tmp_path / "data") as server:
-        yield server
 
 
 def connect(ecr: LocalEcr) -> http.client.HTTPConnection:

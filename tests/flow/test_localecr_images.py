@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,7 @@ from mypy_boto3_ecr import ECRClient
 from mypy_boto3_ecr.type_defs import ImageIdentifierTypeDef
 
 from ecrdrag import manifest
-from ecrdrag.localecr import LocalEcr, Settings
+from ecrdrag.localecr import Settings
 from tests.localecr import (
     ACCOUNT,
     client,
@@ -26,19 +25,6 @@ from tests.localecr import (
 )
 
 CONFIG = b'{"architecture":"arm64","os":"linux"}'
-
-
-@pytest.fixture
-def ecr(tmp_path: Path) -> Iterator[LocalEcr]:
-    with running(tmp_path / "data") as server:
-        yield server
-
-
-@pytest.fixture
-def api(ecr: LocalEcr) -> Iterator[ECRClient]:
-    with client(ecr) as made:
-        made.create_repository(repositoryName="app")
-        yield made
 
 
 def refusal(caught: pytest.ExceptionInfo[Exception]) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -15,23 +14,11 @@ from mypy_boto3_ecr import ECRClient
 
 from ecrdrag.localecr import LocalEcr, Settings
 from ecrdrag.localecr.blobs import Blobs, Growing
-from tests.localecr import ACCOUNT, DOCKER_LAYER, client, digest_of, push_blob, push_image, push_part, running
+from tests.localecr import ACCOUNT, DOCKER_LAYER, client, digest_of, push_blob, push_image, running
+from tests.putting import put_part
 
 MEBIBYTE = 1024 * 1024
 NO_UPLOAD = "00000000-0000-0000-0000-000000000000"
-
-
-@pytest.fixture
-def ecr(tmp_path: Path) -> Iterator[LocalEcr]:
-    with running(tmp_path / "data") as server:
-        yield server
-
-
-@pytest.fixture
-def api(ecr: LocalEcr) -> Iterator[ECRClient]:
-    with client(ecr) as made:
-        made.create_repository(repositoryName="app")
-        yield made
 
 
 def begin(api: ECRClient) -> str:
@@ -56,9 +43,9 @@ def test_parts_in_order_become_a_layer(api: ECRClient, ecr: LocalEcr) -> None:
     parts = [os.urandom(5 * MEBIBYTE), os.urandom(6 * MEBIBYTE), b"the end"]
     whole = b"".join(parts)
     upload = begin(api)
-    assert push_part(api, "app", upload, 0, parts[0]) == 5 * MEBIBYTE - 1
-    assert push_part(api, "app", upload, 5 * MEBIBYTE, parts[1]) == 11 * MEBIBYTE - 1
-    assert push_part(api, "app", upload, 11 * MEBIBYTE, parts[2]) == len(whole) - 1
+    assert put_part(api, "app", upload, 0, parts[0]) == 5 * MEBIBYTE - 1
+    assert put_part(api, "app", upload, 5 * MEBIBYTE, parts[1]) == 11 * MEBIBYTE - 1
+    assert put_part(api, "app", upload, 11 * MEBIBYTE, parts[2]) == len(whole) - 1
     assert availability(api, digest_of(whole)) == "UNAVAILABLE"
     assert complete(api, upload, digest_of(b"other"), digest_of(whole)) == digest_of(whole)
     (layer,) = api.batch_check_layer_availability(repositoryName="app", layerDigests=[digest_of(whole)])["layers"]
@@ -76,20 +63,20 @@ def test_a_layer_is_called_what_an_image_calls_it(api: ECRClient) -> None:
 @pytest.mark.parametrize("first", [0, 3, 6])
 def test_a_part_that_does_not_follow_names_the_last_good_byte(api: ECRClient, first: int) -> None:
     upload = begin(api)
-    push_part(api, "app", upload, 0, b"12345")
+    put_part(api, "app", upload, 0, b"12345")
     with pytest.raises(api.exceptions.InvalidLayerPartException) as caught:
-        push_part(api, "app", upload, first, b"678")
+        put_part(api, "app", upload, first, b"678")
     assert caught.value.response["Error"]["Message"] == f"First byte of the layer part is {first} instead of 5"
     members = {"lastValidByteReceived": 4, "registryId": ACCOUNT, "repositoryName": "app", "uploadId": upload}
     assert members.items() <= caught.value.response.items()
-    assert push_part(api, "app", upload, 5, b"678") == 7
+    assert put_part(api, "app", upload, 5, b"678") == 7
 
 
 def test_a_refused_part_leaves_no_byte_behind(api: ECRClient) -> None:
     upload = begin(api)
-    push_part(api, "app", upload, 0, b"good")
+    put_part(api, "app", upload, 0, b"good")
     with pytest.raises(api.exceptions.InvalidLayerPartException):
-        push_part(api, "app", upload, 9, b"bad")
+        put_part(api, "app", upload, 9, b"bad")
     assert complete(api, upload, digest_of(b"good")) == digest_of(b"good")
 
 
@@ -102,24 +89,24 @@ def test_a_part_of_another_length_than_its_range_is_refused(api: ECRClient) -> N
 
 def test_a_part_without_bytes_is_refused(api: ECRClient) -> None:
     upload = begin(api)
-    push_part(api, "app", upload, 0, b"1")
+    put_part(api, "app", upload, 0, b"1")
     with pytest.raises(api.exceptions.InvalidParameterException, match="layerPartBlob"):
-        push_part(api, "app", upload, 1, b"")
+        put_part(api, "app", upload, 1, b"")
 
 
 def test_a_part_over_twenty_mebibytes_is_refused(api: ECRClient) -> None:
     with pytest.raises(api.exceptions.InvalidParameterException, match="less than or equal to 20971520"):
-        push_part(api, "app", begin(api), 0, bytes(20 * MEBIBYTE + 1))
+        put_part(api, "app", begin(api), 0, bytes(20 * MEBIBYTE + 1))
 
 
 def test_a_part_of_twenty_mebibytes_is_taken(api: ECRClient) -> None:
-    assert push_part(api, "app", begin(api), 0, bytes(20 * MEBIBYTE)) == 20 * MEBIBYTE - 1
+    assert put_part(api, "app", begin(api), 0, bytes(20 * MEBIBYTE)) == 20 * MEBIBYTE - 1
 
 
 def test_a_short_part_in_the_middle_is_refused_at_the_end(api: ECRClient) -> None:
     upload = begin(api)
-    push_part(api, "app", upload, 0, b"short")
-    push_part(api, "app", upload, 5, b"last")
+    put_part(api, "app", upload, 0, b"short")
+    put_part(api, "app", upload, 5, b"last")
     with pytest.raises(api.exceptions.LayerPartTooSmallException) as caught:
         complete(api, upload, digest_of(b"shortlast"))
     assert caught.value.response["Error"]["Message"] == ("All layer parts except the last part should be at least 5MB")
@@ -128,7 +115,7 @@ def test_a_short_part_in_the_middle_is_refused_at_the_end(api: ECRClient) -> Non
 
 def test_a_digest_that_is_not_the_uploads_is_refused(api: ECRClient) -> None:
     upload = begin(api)
-    push_part(api, "app", upload, 0, b"bytes")
+    put_part(api, "app", upload, 0, b"bytes")
     with pytest.raises(api.exceptions.InvalidLayerException) as caught:
         complete(api, upload, digest_of(b"other bytes"))
     assert caught.value.response["Error"]["Message"] == (
@@ -146,7 +133,7 @@ def test_an_upload_without_parts_is_empty(api: ECRClient) -> None:
 def test_a_layer_that_is_there_already_exists(api: ECRClient) -> None:
     push_blob(api, "app", b"bytes")
     upload = begin(api)
-    push_part(api, "app", upload, 0, b"bytes")
+    put_part(api, "app", upload, 0, b"bytes")
     with pytest.raises(api.exceptions.LayerAlreadyExistsException, match=digest_of(b"bytes")):
         complete(api, upload, digest_of(b"bytes"))
     assert availability(api, digest_of(b"bytes")) == "AVAILABLE"
@@ -177,11 +164,11 @@ def test_more_than_a_hundred_digests_are_refused(api: ECRClient) -> None:
 
 def test_a_finished_and_an_unknown_upload_are_not_found(api: ECRClient) -> None:
     upload = begin(api)
-    push_part(api, "app", upload, 0, b"bytes")
+    put_part(api, "app", upload, 0, b"bytes")
     complete(api, upload, digest_of(b"bytes"))
     for name in (upload, NO_UPLOAD):
         with pytest.raises(api.exceptions.UploadNotFoundException, match=name):
-            push_part(api, "app", name, 0, b"bytes")
+            put_part(api, "app", name, 0, b"bytes")
         with pytest.raises(api.exceptions.UploadNotFoundException):
             complete(api, name, digest_of(b"bytes"))
 
@@ -189,7 +176,7 @@ def test_a_finished_and_an_unknown_upload_are_not_found(api: ECRClient) -> None:
 def test_an_upload_belongs_to_its_repository(api: ECRClient) -> None:
     api.create_repository(repositoryName="other")
     with pytest.raises(api.exceptions.UploadNotFoundException):
-        push_part(api, "other", begin(api), 0, b"bytes")
+        put_part(api, "other", begin(api), 0, b"bytes")
 
 
 def test_every_layer_operation_refuses_a_missing_repository(api: ECRClient) -> None:
@@ -197,7 +184,7 @@ def test_every_layer_operation_refuses_a_missing_repository(api: ECRClient) -> N
     with pytest.raises(api.exceptions.RepositoryNotFoundException):
         api.initiate_layer_upload(repositoryName="gone")
     with pytest.raises(api.exceptions.RepositoryNotFoundException):
-        push_part(api, "gone", NO_UPLOAD, 0, b"bytes")
+        put_part(api, "gone", NO_UPLOAD, 0, b"bytes")
     with pytest.raises(api.exceptions.RepositoryNotFoundException):
         api.complete_layer_upload(repositoryName="gone", uploadId=NO_UPLOAD, layerDigests=[digest])
     with pytest.raises(api.exceptions.RepositoryNotFoundException):
@@ -210,10 +197,10 @@ def test_one_part_too_many_is_over_the_limit(tmp_path: Path) -> None:
     with running(tmp_path / "data", Settings(max_parts=2)) as ecr, client(ecr) as api:
         api.create_repository(repositoryName="app")
         upload = begin(api)
-        push_part(api, "app", upload, 0, b"1")
-        push_part(api, "app", upload, 1, b"2")
+        put_part(api, "app", upload, 0, b"1")
+        put_part(api, "app", upload, 1, b"2")
         with pytest.raises(api.exceptions.LimitExceededException):
-            push_part(api, "app", upload, 2, b"3")
+            put_part(api, "app", upload, 2, b"3")
 
 
 def test_of_many_writers_of_one_offset_one_wins(api: ECRClient, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -228,7 +215,7 @@ def test_of_many_writers_of_one_offset_one_wins(api: ECRClient, monkeypatch: pyt
 
     def send(part: bytes) -> bool:
         try:
-            push_part(api, "app", upload, 0, part)
+            put_part(api, "app", upload, 0, part)
         except api.exceptions.InvalidLayerPartException:
             return False
         return True
@@ -255,10 +242,10 @@ def test_a_call_that_does_not_own_an_upload_cannot_split_its_lock(
     monkeypatch.setattr(Growing, "append", append)
     api.create_repository(repositoryName="other")
     upload = begin(api)
-    push_part(api, "app", upload, 0, b"1")
+    put_part(api, "app", upload, 0, b"1")
     with pytest.raises(api.exceptions.UploadNotFoundException):
-        push_part(api, "other", upload, 1, b"2")
-    push_part(api, "app", upload, 1, b"2")
+        put_part(api, "other", upload, 1, b"2")
+    put_part(api, "app", upload, 1, b"2")
     assert held[0] is held[1], "two writers of one offset could both win"
 
 
@@ -267,9 +254,9 @@ def test_an_upload_goes_on_after_a_restart(tmp_path: Path) -> None:
     with running(tmp_path / "data") as ecr, client(ecr) as api:
         api.create_repository(repositoryName="app")
         upload = begin(api)
-        push_part(api, "app", upload, 0, first)
+        put_part(api, "app", upload, 0, first)
     with running(tmp_path / "data") as ecr, client(ecr) as api:
-        push_part(api, "app", upload, len(first), second)
+        put_part(api, "app", upload, len(first), second)
         assert complete(api, upload, digest_of(first + second)) == digest_of(first + second)
 
 
@@ -279,10 +266,10 @@ def test_a_failure_of_the_disk_is_a_server_exception_and_nothing_is_promised(
     upload = begin(api)
     (ecr.data / "uploads").rename(ecr.data / "gone")
     with pytest.raises(ClientError) as caught:
-        push_part(api, "app", upload, 0, b"bytes")
+        put_part(api, "app", upload, 0, b"bytes")
     assert caught.value.response["Error"]["Code"] == "ServerException"
     assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == 500
     assert "UploadLayerPart failed" in caplog.text
     (ecr.data / "gone").rename(ecr.data / "uploads")
-    push_part(api, "app", upload, 0, b"bytes")
+    put_part(api, "app", upload, 0, b"bytes")
     assert complete(api, upload, digest_of(b"bytes")) == digest_of(b"bytes")

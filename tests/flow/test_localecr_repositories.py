@@ -5,20 +5,13 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
-from pathlib import Path
 
 import pytest
 from botocore.exceptions import ClientError
 from mypy_boto3_ecr import ECRClient
 
 from ecrdrag.localecr import LocalEcr
-from tests.localecr import ACCOUNT, REGION, client, push_blob, push_image, running
-
-
-@pytest.fixture
-def ecr(tmp_path: Path) -> Iterator[LocalEcr]:
-    with running(tmp_path / "data") as server:
-        yield server
+from tests.localecr import ACCOUNT, REGION, client, push_blob, push_image
 
 
 @pytest.fixture

@@ -25,9 +25,9 @@ from tests.localecr import (
     client_for,
     digest_of,
     push_image,
-    push_part,
     served,
 )
+from tests.putting import put_part
 
 MEBIBYTE = 1024 * 1024
 
@@ -185,8 +185,8 @@ def test_an_upload_that_was_killed_goes_on_where_it_was_acknowledged(tmp_path: P
     with served(tmp_path) as server, client_for(server.endpoint, server.credentials) as api:
         api.create_repository(repositoryName="app")
         upload = api.initiate_layer_upload(repositoryName="app")["uploadId"]
-        push_part(api, "app", upload, 0, parts[0])
-        push_part(api, "app", upload, 5 * MEBIBYTE, parts[1])
+        put_part(api, "app", upload, 0, parts[0])
+        put_part(api, "app", upload, 5 * MEBIBYTE, parts[1])
         server.kill()
     # What a kill in the middle of a part leaves: bytes on disk that nobody was promised.
     with (tmp_path / "uploads" / upload).open("ab") as file:
@@ -194,9 +194,9 @@ def test_an_upload_that_was_killed_goes_on_where_it_was_acknowledged(tmp_path: P
     (tmp_path / "uploads" / "left-by-a-kill").write_bytes(b"x")
     with served(tmp_path) as server, client_for(server.endpoint, server.credentials) as api:
         with pytest.raises(api.exceptions.InvalidLayerPartException) as caught:
-            push_part(api, "app", upload, 0, parts[0])
+            put_part(api, "app", upload, 0, parts[0])
         assert ("lastValidByteReceived", 10 * MEBIBYTE - 1) in caught.value.response.items()
-        push_part(api, "app", upload, 10 * MEBIBYTE, parts[2])
+        put_part(api, "app", upload, 10 * MEBIBYTE, parts[2])
         done = api.complete_layer_upload(repositoryName="app", uploadId=upload, layerDigests=[digest_of(whole)])
     assert done["layerDigest"] == digest_of(whole)
     assert list((tmp_path / "uploads").iterdir()) == []

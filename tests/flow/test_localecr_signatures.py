@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import json
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -20,12 +19,6 @@ from ecrdrag.localecr import LocalEcr
 from tests.localecr import REGION, client, running
 
 TARGET = "AmazonEC2ContainerRegistry_V20150921.DescribeRepositories"
-
-
-@pytest.fixture
-def ecr(tmp_path: Path) -> Iterator[LocalEcr]:
-    with running(tmp_path / "data") as server:
-        yield server
 
 
 @dataclass

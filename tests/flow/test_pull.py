@@ -19,9 +19,10 @@ from ecrdrag.localecr.exchange import Answer, Handler, Request
 from ecrdrag.manifest import Manifest, parse
 from ecrdrag.reference import ImageReference
 from ecrdrag.transfer.retry import RetryPolicy
-from tests.flow.conftest import BOTH, HELLO, HOST, NOISE, REGION, client_of, stock
+from tests.flow.conftest import BOTH, HELLO, HOST, NOISE, stock
 from tests.flow.scripts import Run, command_of, environment_of, run
 from tests.images import Image, hello_image
+from tests.localecr import REGION, Recorder, client, running
 from tests.putting import put_image
 
 ARN = f"ecr.aws/arn:aws:ecr:{REGION}:123456789012:repository/my/app"
@@ -101,7 +102,8 @@ def test_an_image_is_chosen_from_an_index(stocked: LocalEcr, tmp_path: Path) -> 
 
 
 def test_a_single_image_for_another_machine_comes_with_a_warning(stocked: LocalEcr, tmp_path: Path) -> None:
-    put_image(client_of(stocked), "my/app", hello_image("arm64"), "arm")
+    with client(stocked) as api:
+        put_image(api, "my/app", hello_image("arm64"), "arm")
     other = pull(stocked, tmp_path, f"{APP}:arm", "--platform", "linux/s390x")
     assert (other.code, "is an image for linux/arm64, not for linux/s390x" in other.err) == (4, True)
     assert pull(stocked, tmp_path, f"{APP}:arm").code == 0
@@ -117,42 +119,36 @@ def test_json_tells_all_about_the_archive(stocked: LocalEcr, tmp_path: Path) -> 
     assert Path(tmp_path, report["path"]).stat().st_size == report["size"]
 
 
-class Counting:
-    """A layer around the local ECR that counts the blobs it sends, and sends what a test wants."""
+class Gate:
+    """Hold blobs back from the n-th on until it is opened."""
 
-    def __init__(self) -> None:
-        self.downloads = 0
-        self.release = threading.Event()
-        self.stall_from = 1_000_000
-        self.reached = threading.Event()
-        self.status: int | None = None
+    def __init__(self, recorder: Recorder, first_held: int) -> None:
+        self._recorder = recorder
+        self._first_held = first_held
+        self.reached, self._opened = threading.Event(), threading.Event()
+        recorder.intercept = self._hold
 
-    def wrap(self, handler: Handler) -> Handler:
-        def answer(request: Request) -> Answer:
-            if request.method == "GET":
-                self.downloads += 1
-                if self.downloads >= self.stall_from:
-                    self.reached.set()
-                    self.release.wait(30)
-                if self.status:
-                    return Answer(self.status, {"Content-Type": "text/plain"}, b"no")
-            return handler(request)
+    def open(self) -> None:
+        self._opened.set()
 
-        return answer
+    def _hold(self, request: Request, handler: Handler) -> Answer:
+        if request.method == "GET" and self._recorder.count("GET") >= self._first_held:
+            self.reached.set()
+            self._opened.wait(30)
+        return handler(request)
 
 
 @pytest.fixture
-def counting() -> Counting:
-    return Counting()
+def recorder() -> Recorder:
+    return Recorder()
 
 
 @pytest.fixture
-def own(tmp_path: Path, counting: Counting) -> Iterator[LocalEcr]:
+def own(tmp_path: Path, recorder: Recorder) -> Iterator[LocalEcr]:
     """Run a local ECR that a test may break."""
-    with LocalEcr(tmp_path / "data", wrap=counting.wrap) as ecr:
+    with running(tmp_path / "data", recorder=recorder) as ecr:
         stock(ecr)
         yield ecr
-        counting.release.set()
 
 
 @pytest.fixture
@@ -162,15 +158,15 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_a_second_pull_says_that_the_image_is_there_and_downloads_no_layer(
-    own: LocalEcr, counting: Counting, folder: Path
+    own: LocalEcr, recorder: Recorder, folder: Path
 ) -> None:
     assert pull(own, folder, f"{APP}:noise", *AMD64).code == 0
-    downloads, file = counting.downloads, (folder / "app-noise.tar").stat()
+    downloads, file = recorder.count("GET"), (folder / "app-noise.tar").stat()
     ended = pull(own, folder, f"{APP}:noise", *AMD64)
     assert ended.code == 0
     assert "app-noise.tar holds this image already, verified: nothing was downloaded" in ended.err
     assert ended.out == f"app-noise.tar {NOISE.manifest.digest}\n"
-    assert counting.downloads == downloads + 1  # the config
+    assert recorder.count("GET") == downloads + 1  # the config
     assert (folder / "app-noise.tar").stat().st_mtime_ns == file.st_mtime_ns
 
 
@@ -207,29 +203,28 @@ def test_a_wrong_byte_from_the_server_leaves_nothing(own: LocalEcr, tmp_path: Pa
     assert list(folder.iterdir()) == []
 
 
-def test_ctrl_c_in_the_middle_leaves_nothing(own: LocalEcr, counting: Counting, folder: Path) -> None:
-    counting.stall_from = 4
+def test_ctrl_c_in_the_middle_leaves_nothing(own: LocalEcr, recorder: Recorder, folder: Path) -> None:
+    gate = Gate(recorder, first_held=4)
     command = command_of("docker_pull.py", f"{APP}:noise", *AMD64)
     with subprocess.Popen(command, cwd=folder, env=environment_of(own), stderr=subprocess.PIPE, text=True) as process:
-        assert counting.reached.wait(30)
+        assert gate.reached.wait(30)
         process.send_signal(signal.SIGINT)
-        counting.release.set()
+        gate.open()
         _, err = process.communicate(timeout=30)
     assert (process.returncode, err) == (130, "docker_pull.py: interrupted\n")
     assert list(folder.iterdir()) == []
 
 
 def test_a_kill_leaves_a_partial_file_that_the_next_pull_takes_over(
-    own: LocalEcr, counting: Counting, folder: Path
+    own: LocalEcr, recorder: Recorder, folder: Path
 ) -> None:
-    counting.stall_from = 4
+    gate = Gate(recorder, first_held=4)
     command = command_of("docker_pull.py", f"{APP}:noise", *AMD64)
     with subprocess.Popen(command, cwd=folder, env=environment_of(own)) as process:
-        assert counting.reached.wait(30)
+        assert gate.reached.wait(30)
         process.kill()
     assert [path.name for path in folder.iterdir()] == ["app-noise.tar.partial"]
-    counting.release.set()
-    counting.stall_from = 1_000_000
+    gate.open()
     assert pull(own, folder, f"{APP}:noise", *AMD64).code == 0
     assert [path.name for path in folder.iterdir()] == ["app-noise.tar"]
 
@@ -245,9 +240,13 @@ def test_a_closed_pipe_is_no_reason_for_a_traceback(stocked: LocalEcr, tmp_path:
         assert (process.stderr.read(), process.wait(30)) == ("", 141)
 
 
+def no_blobs(request: Request, handler: Handler) -> Answer:
+    return Answer(503, {}, b"no") if request.method == "GET" else handler(request)
+
+
 def test_a_server_that_refuses_every_blob_is_given_up_on_without_a_secret(
     own: LocalEcr,
-    counting: Counting,
+    recorder: Recorder,
     folder: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -256,7 +255,7 @@ def test_a_server_that_refuses_every_blob_is_given_up_on_without_a_secret(
     monkeypatch.chdir(folder)
     for name, value in own.environment.items():
         monkeypatch.setenv(name, value)
-    counting.status = 503
+    recorder.intercept = no_blobs
     assert main_of("pull", [f"{APP}:noise", "-vv", *AMD64], program="docker_pull.py") == 5
     out, err = capsys.readouterr()
     assert "after 8 tries without progress: 127.0.0.1 answered 503" in err

@@ -10,10 +10,11 @@ import pytest
 from ecrdrag.content import Digest
 from ecrdrag.localecr import LocalEcr
 from ecrdrag.manifest import OCI_MANIFEST
-from tests.flow.conftest import HELLO, HOST, client_of
+from tests.flow.conftest import HELLO, HOST
 from tests.flow.scripts import environment_of, run
 from tests.images import Blob
-from tests.putting import put_blobs
+from tests.localecr import client
+from tests.putting import put_blob
 
 APP = f"{HOST}/my/app"
 NOWHERE = Digest.of(b"nowhere")
@@ -66,10 +67,11 @@ def test_bad_input_ends_with_its_exit_code_and_a_message(
 
 def put_manifest(ecr: LocalEcr, tag: str, config_type: str, layer_type: str) -> None:
     config, layer = Blob(b"{}", config_type), Blob(b"layer", layer_type)
-    client = client_of(ecr)
-    put_blobs(client, "my/app", [config, layer])
     manifest = {"schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": config.json, "layers": [layer.json]}
-    client.put_image(repositoryName="my/app", imageManifest=json.dumps(manifest), imageTag=tag)
+    with client(ecr) as api:
+        put_blob(api, "my/app", config.content)
+        put_blob(api, "my/app", layer.content)
+        api.put_image(repositoryName="my/app", imageManifest=json.dumps(manifest), imageTag=tag)
 
 
 @pytest.mark.parametrize(
