@@ -75,13 +75,15 @@ def _already_there(path: Path, plan: ArchivePlan, force: bool) -> bool:
     if not is_there(path):
         return False
     how = difference(path, plan)
-    if how and not (force and path.is_file()):
+    if how and not path.is_file():
+        raise ArchiveError(f"{path} {how}", hint="give another file with -o")
+    if how and not force:
         raise ArchiveError(f"{path} exists and {how}", hint="replace it with --force, or give another file with -o")
     return not how
 
 
 def _write(path: Path, plan: ArchivePlan, source: Source, options: PullOptions, progress: Progress | None) -> None:
-    with ArchiveWriter(path, plan) as archive:
+    with ArchiveWriter(path, plan, replace=options.force) as archive:
         downloads = [Download(blob, archive.sink(offset)) for blob, offset in plan.blobs]
         download(
             downloads,

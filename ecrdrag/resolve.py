@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from ecrdrag.content import Descriptor, Platform
+from ecrdrag.content import Descriptor, Digest, Platform
 from ecrdrag.errors import NotFoundError, UnsupportedError
 from ecrdrag.manifest import FOREIGN_LAYER_TYPES, IMAGE_CONFIG_TYPES, INDEX_TYPES, Index, Manifest, parse_object
 from ecrdrag.reference import ImageReference
@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 
 MAX_CONFIG_SIZE: Final = 4 * 1024 * 1024  # bytes; skopeo and podman read no larger config
 MAX_INDEX_DEPTH: Final = 8  # indexes inside indexes; real ones have one or two
+MAX_DOCUMENTS: Final = 200  # fetched to choose one image; real indexes need fewer than ten
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,17 +39,11 @@ class Wish:
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """One image: its manifest, and its config read and verified."""
+    """One image: its manifest, its config read and verified, and the platform in it."""
 
     manifest: Manifest
     config: bytes
-
-    @property
-    def platform(self) -> Platform:
-        """What the config says that the image runs on."""
-        document = parse_object(self.config, "image config")
-        words = [document.get(member) for member in ("os", "architecture", "variant")]
-        return Platform(*(word if isinstance(word, str) else "" for word in words))
+    platform: Platform
 
 
 class Resolver:
@@ -72,36 +67,45 @@ class Resolver:
         return image
 
     def _choose(self, reference: ImageReference, index: Index, wanted: Platform) -> Manifest:
-        offers = list(self._offers(index))
+        offers = list(self._offers(index, set()))
         ranks = [(wanted.preference(platform), place) for place, (platform, _) in enumerate(offers)]
         fitting = [(rank, place) for rank, place in ranks if rank is not None]
         if not fitting:
-            there = ", ".join(sorted({str(platform) for platform, _ in offers})) or "no image at all"
+            there = ", ".join(sorted({str(platform) for platform, _ in offers}))
             raise NotFoundError(
-                f"{reference} has no image for {wanted}; it has {there}", hint="choose one of these with --platform"
+                f"{reference} has no image for {wanted}; it has {there or 'no image at all'}",
+                hint="choose one of these with --platform" if there else "",
             )
         _, best = min(fitting)
         return self._manifest(offers[best][1])
 
-    def _offers(self, index: Index, depth: int = 1) -> Iterator[tuple[Platform, Descriptor]]:
-        """List the images of an index and of the indexes in it, in order, with their platforms."""
+    def _offers(self, index: Index, seen: set[Digest], depth: int = 1) -> Iterator[tuple[Platform, Descriptor]]:
+        """List the images of an index and of the indexes in it, in order, with their platforms.
+
+        Each document is fetched once, and not more of them than MAX_DOCUMENTS.
+        """
         if depth > MAX_INDEX_DEPTH:
             raise UnsupportedError(f"indexes lie in each other more than {MAX_INDEX_DEPTH} deep")
         for entry in index.manifests:
-            if entry.media_type in INDEX_TYPES:
-                inner = self._source.manifest(digest=entry.digest)
-                if isinstance(inner, Index):
-                    yield from self._offers(inner, depth + 1)
-            elif entry.platform is None:
-                yield from self._offer_without_platform(entry)
-            elif entry.platform.architecture != "unknown":  # buildx: an attestation, not an image
-                yield entry.platform, entry
+            is_index = entry.media_type in INDEX_TYPES
+            if entry.platform is not None and not is_index:
+                if entry.platform.architecture != "unknown":  # buildx: an attestation, not an image
+                    yield entry.platform, entry
+            elif entry.digest not in seen:
+                _note(seen, entry.digest)
+                yield from self._offers(self._index(entry), seen, depth + 1) if is_index else self._offer(entry)
 
-    def _offer_without_platform(self, entry: Descriptor) -> Iterator[tuple[Platform, Descriptor]]:
+    def _offer(self, entry: Descriptor) -> Iterator[tuple[Platform, Descriptor]]:
         """Ask the config: an index need not give platforms (OCI image spec, image-index.md)."""
         manifest = self._manifest(entry)
         if manifest.config.media_type in IMAGE_CONFIG_TYPES:
             yield self._image(manifest).platform, entry
+
+    def _index(self, entry: Descriptor) -> Index:
+        found = self._source.manifest(digest=entry.digest)
+        if not isinstance(found, Index):
+            raise UnsupportedError(f"{entry.digest} is an image where an index promised an index")
+        return found
 
     def _manifest(self, entry: Descriptor) -> Manifest:
         found = self._source.manifest(digest=entry.digest)
@@ -111,7 +115,21 @@ class Resolver:
 
     def _image(self, manifest: Manifest) -> Image:
         _check_kind(manifest)
-        return Image(manifest, fetch(manifest.config, self._source, retry=self._retry))
+        config = fetch(manifest.config, self._source, retry=self._retry)
+        return Image(manifest, config, _platform_of(config))
+
+
+def _platform_of(config: bytes) -> Platform:
+    """Read what the image runs on; what the config doesn't say is empty."""
+    document = parse_object(config, "image config")
+    words = [document.get(member) for member in ("os", "architecture", "variant")]
+    return Platform(*(word if isinstance(word, str) else "" for word in words))
+
+
+def _note(seen: set[Digest], digest: Digest) -> None:
+    seen.add(digest)
+    if len(seen) > MAX_DOCUMENTS:
+        raise UnsupportedError(f"an index leads to more than {MAX_DOCUMENTS} documents")
 
 
 def _check_kind(manifest: Manifest) -> None:

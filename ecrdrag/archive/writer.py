@@ -43,14 +43,22 @@ _OPEN_FLAGS = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0) | getattr(os, 
 class ArchiveWriter:
     """Write an archive to its plan; leave it whole at path, or not at all.
 
-    A context manager: leaving it without commit() removes the partial file.
-    Raises ArchiveError for whatever the disk refuses.
+    A context manager: leaving it without commit() removes the partial file. replace allows it
+    to take the place of another file. Raises ArchiveError for whatever the disk refuses.
     """
 
-    def __init__(self, path: Path, plan: ArchivePlan, *, open_file: Callable[[int], PositionedFile] = positioned):
+    def __init__(
+        self,
+        path: Path,
+        plan: ArchivePlan,
+        *,
+        replace: bool = False,
+        open_file: Callable[[int], PositionedFile] = positioned,
+    ):
         self._path = path
         self._plan = plan
         self._partial = path.with_name(path.name + PARTIAL_SUFFIX)
+        self._replace = replace
         self._open_file = open_file
         self._descriptor = -1
         self._committed = False
@@ -81,7 +89,7 @@ class ArchiveWriter:
                 )
             if os.name == "nt":  # Windows renames no open file
                 self._close()
-            self._partial.replace(self._path)
+            self._rename()
             self._committed = True
             self._close()
             _sync_folder(self._path.parent)
@@ -91,6 +99,23 @@ class ArchiveWriter:
     ) -> None:
         if not self._committed:
             self._discard()
+
+    def _rename(self) -> None:
+        """Give the file its name; a link, other than a rename, never replaces what came there meanwhile."""
+        if self._replace:
+            self._partial.replace(self._path)
+            return
+        try:
+            os.link(self._partial, self._path)
+        except FileExistsError:
+            raise ArchiveError(
+                f"{self._path} was created by somebody else meanwhile",
+                hint="replace it with --force, or give another file with -o",
+            ) from None
+        except OSError:  # a file system without links, such as FAT
+            self._partial.replace(self._path)
+        else:
+            self._partial.unlink()
 
     def _open_locked(self) -> int:
         for _ in range(_OPENINGS):

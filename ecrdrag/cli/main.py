@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
 import logging
 import os
 import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from typing import Final, NoReturn, Protocol, cast
+from contextlib import suppress
+from typing import Final, NoReturn, Protocol, TextIO, cast
 
 from ecrdrag import __version__
-from ecrdrag.errors import EcrdragError, UsageError
+from ecrdrag.errors import ArchiveError, EcrdragError, UsageError
 
 COMMANDS: Final = {
     "pull": "pull an image from ECR into a tar",
@@ -26,6 +28,7 @@ COMMANDS: Final = {
 }
 EXIT_BUG: Final = 70  # sysexits.h: EX_SOFTWARE
 EXIT_INTERRUPTED: Final = 128 + signal.SIGINT
+MAX_LINE: Final = 2000  # characters
 EXIT_CLOSED_PIPE: Final = 128 + 13  # SIGPIPE, which Windows doesn't have
 
 
@@ -94,10 +97,9 @@ def _overview(arguments: Sequence[str]) -> int:
 
 def _guarded(program: str, verbose: bool, work: Callable[[], int]) -> int:
     """Turn whatever ends the work into an exit code and a message."""
+    _mend_streams()
     try:
-        code = work()
-        sys.stdout.flush()
-        return code
+        return work()
     except SystemExit as done:  # --help and --version
         return done.code if isinstance(done.code, int) else 0
     except EcrdragError as error:
@@ -107,7 +109,6 @@ def _guarded(program: str, verbose: bool, work: Callable[[], int]) -> int:
         _complain(program, "interrupted", "", verbose)
         return EXIT_INTERRUPTED
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains when it flushes
         return EXIT_CLOSED_PIPE
     except Exception as error:  # noqa: BLE001 - the last line of defence
         hint = "" if verbose else "-v shows where"
@@ -115,16 +116,47 @@ def _guarded(program: str, verbose: bool, work: Callable[[], int]) -> int:
         return EXIT_BUG
 
 
+def print_result(text: str) -> None:
+    """Print the result of a command to stdout, now; raise ArchiveError where it can't be taken."""
+    try:
+        print(text, flush=True)  # noqa: T201
+    except BrokenPipeError:
+        _point_nowhere(sys.stdout)
+        raise
+    except OSError as error:
+        _point_nowhere(sys.stdout)
+        raise ArchiveError(f"can't print the result: {error.strerror}", hint="the result itself is in place") from error
+
+
+def _mend_streams() -> None:
+    """Give the process the streams that it was started without, and let no file name break them."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            nowhere = os.open(os.devnull, os.O_RDWR)  # for the process's life
+            setattr(sys, name, os.fdopen(nowhere, mode, encoding="utf-8", closefd=False))
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def _point_nowhere(stream: TextIO) -> None:
+    """Lead a broken stream to where it can be flushed: else Python complains when it ends."""
+    with suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
 def _complain(program: str, message: str, hint: str, verbose: bool) -> None:
-    if verbose:
-        traceback.print_exc()
-    lines = [f"{program}: {message}", *(f"  {line}" for line in hint.splitlines())]
-    print("\n".join(map(_printable, lines)), file=sys.stderr)  # noqa: T201
+    lines = traceback.format_exc().splitlines() if verbose else []
+    lines += [f"{program}: {message}", *(f"  {line}" for line in hint.splitlines())]
+    try:
+        print("\n".join(map(_printable, lines)), file=sys.stderr, flush=True)  # noqa: T201
+    except OSError:
+        _point_nowhere(sys.stderr)
 
 
 def _printable(text: str) -> str:
-    """Escape what could steer a terminal: servers have a say in messages."""
-    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
+    """Escape what could steer a terminal, and cut what could flood it: servers have a say in messages."""
+    shown = "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text[:MAX_LINE])
+    return shown if len(text) <= MAX_LINE else f"{shown}..."
 
 
 class _Formatter(logging.Formatter):

@@ -13,6 +13,7 @@ import re
 from pathlib import Path
 from typing import Final
 
+from ecrdrag.cli.main import print_result
 from ecrdrag.cli.progress import KINDS, display
 from ecrdrag.content import Platform
 from ecrdrag.errors import UnsupportedError, UsageError
@@ -88,7 +89,7 @@ def run(arguments: argparse.Namespace) -> int:
         pulled = pull(reference, EcrSource(api, transport, reference), options, progress)
     if pulled.existed:
         log.warning("%s holds this image already, verified: nothing was downloaded", pulled.path)
-    print(_as_json(pulled) if arguments.json else f"{pulled.path} {pulled.image.manifest.digest}")  # noqa: T201
+    print_result(_as_json(pulled) if arguments.json else f"{pulled.path} {pulled.image.manifest.digest}")
     return 0
 
 

@@ -147,7 +147,7 @@ def _image(answer: Mapping[str, object], where: str) -> tuple[bytes, str, Digest
 
 
 def _manifest_of(image: Mapping[str, object], where: str) -> tuple[bytes, str, Digest]:
-    raw = _text(image, "imageManifest", where).encode()
+    raw = _text(image, "imageManifest", where).encode("utf-8", "surrogatepass")  # JSON can name half characters
     media_type = image.get("imageManifestMediaType")
     identity = image.get("imageId")
     digest = _text(identity if isinstance(identity, Mapping) else {}, "imageDigest", where)

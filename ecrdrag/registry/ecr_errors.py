@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final
+from urllib.parse import urlsplit
 
 from botocore import exceptions as boto
 
@@ -175,6 +176,8 @@ def translated(where: str) -> Iterator[None]:
         raise _refusal(error, where) from None
     except boto.BotoCoreError as error:
         raise client_failure(error) from None
+    except Exception as error:  # botocore's parsers meet a malformed answer with whatever Python raises
+        raise TransferError(f"{where}: the answer of the ECR API can't be read: {type(error).__name__}") from error
 
 
 def failure(code: str, reason: str, where: str) -> EcrdragError:
@@ -183,17 +186,19 @@ def failure(code: str, reason: str, where: str) -> EcrdragError:
     return kind(f"{where}: {reason or code} ({code})", hint=hint)
 
 
-def client_failure(error: Exception) -> EcrdragError:
-    """Build the error for what botocore raises without an answer from ECR, BotoCoreError or ValueError."""
+def client_failure(error: boto.BotoCoreError) -> EcrdragError:
+    """Build the error for what botocore raises without an answer from ECR."""
     for kinds, ours, text, hint in _CLIENT_ERRORS:
         if isinstance(error, kinds):
             return ours(text.format(error=error, url=_url_of(error)), hint=hint)
     return UsageError(f"the AWS settings can't be used: {error}")
 
 
-def _url_of(error: Exception) -> str:
-    keywords: Mapping[str, object] = error.kwargs if isinstance(error, boto.BotoCoreError) else {}
-    return str(keywords.get("endpoint_url", "its endpoint"))
+def _url_of(error: boto.BotoCoreError) -> str:
+    """Give scheme, host and port of the endpoint; user name, password and query stay out."""
+    parts = urlsplit(str(error.kwargs.get("endpoint_url", "")))
+    host = parts.netloc.rpartition("@")[2]
+    return f"{parts.scheme}://{host}" if host else "its endpoint"
 
 
 def _refusal(error: boto.ClientError, where: str) -> EcrdragError:

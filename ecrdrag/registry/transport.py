@@ -12,10 +12,11 @@ import re
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from http.cookiejar import DefaultCookiePolicy
 from types import TracebackType
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 import requests
 import urllib3
@@ -25,6 +26,7 @@ from ecrdrag.errors import IntegrityError, RangeIgnoredError, TransferError, Tra
 CONNECT_TIMEOUT: Final = 10.0  # seconds
 READ_TIMEOUT: Final = 30.0  # seconds without a byte
 READ_SIZE: Final = 256 * 1024  # bytes for each worker; larger reads were no faster
+MAX_REDIRECTS: Final = 5
 _ERROR_TEXT_LIMIT: Final = 4096
 _CONTENT_RANGE: Final = re.compile(r"bytes (\d+)-(\d+)/(\d+)")  # RFC 9110, 14.4
 _S3_ERROR: Final = re.compile(r"<Code>([A-Za-z]{1,64})</Code>\s*<Message>([^<]{0,200})</Message>")
@@ -36,19 +38,8 @@ class LinkRefusedError(TransientError):
     """The server won't serve this URL any more; a fresh one may work."""
 
 
-class _Session(requests.Session):
-    """A session that never finds credentials in ~/.netrc: a presigned URL allows no Authorization."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.auth = _no_auth
-
-    def rebuild_auth(self, prepared_request: requests.PreparedRequest, response: requests.Response) -> None:
-        """Send no Authorization to the host of a redirect."""
-        prepared_request.headers.pop("Authorization", None)
-
-
 def _no_auth(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    """Send no Authorization: a presigned URL allows none, and without this ~/.netrc would be asked."""
     return request
 
 
@@ -60,7 +51,9 @@ class BlobTransport:
     """
 
     def __init__(self, *, connections: int, ca_bundle: str | bool = True) -> None:
-        self._session = _Session()
+        self._session = requests.Session()
+        self._session.auth = _no_auth
+        self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         self._ca_bundle = ca_bundle
         adapter = requests.adapters.HTTPAdapter(pool_connections=connections, pool_maxsize=connections)
         self._session.mount("https://", adapter)
@@ -76,8 +69,8 @@ class BlobTransport:
         the whole blob instead, TransientError when another try may help, IntegrityError when the
         blob is shorter than start, TransferError when it is no use.
         """
-        host = urlsplit(url).hostname or "the server"
-        with _translated(host), self._open(url, start, stop) as response:
+        with _translated(_host_of(url)), self._open(url, start, stop) as response:
+            host = _host_of(response.url)
             _check_reply(response, host, start, stop, size)
             missing = stop - start
             while missing:
@@ -105,11 +98,7 @@ class BlobTransport:
 
     @contextmanager
     def _open(self, url: str, start: int, stop: int) -> Iterator[requests.Response]:
-        headers = {"Range": f"bytes={start}-{stop - 1}", "Accept-Encoding": "identity"}
-        self._check_aborted()
-        with self._session.get(
-            url, headers=headers, stream=True, timeout=(CONNECT_TIMEOUT, READ_TIMEOUT), verify=self._ca_bundle
-        ) as response:
+        with self._get(url, {"Range": f"bytes={start}-{stop - 1}", "Accept-Encoding": "identity"}) as response:
             with self._lock:
                 self._live.add(response.raw)
             try:
@@ -119,9 +108,37 @@ class BlobTransport:
                 with self._lock:
                     self._live.discard(response.raw)
 
+    def _get(self, url: str, headers: dict[str, str]) -> requests.Response:
+        """Follow redirects, a few, and never away from TLS."""
+        for _ in range(MAX_REDIRECTS + 1):
+            self._check_aborted()
+            response = self._session.get(
+                url,
+                headers=headers,
+                stream=True,
+                timeout=(CONNECT_TIMEOUT, READ_TIMEOUT),
+                verify=self._ca_bundle,
+                allow_redirects=False,
+            )
+            if not response.is_redirect:
+                return response
+            with response:
+                target = urljoin(url, response.headers["Location"])
+            if urlsplit(target).scheme not in ("https", urlsplit(url).scheme):
+                raise TransferError(f"{_host_of(url)} redirects to what is not https, which is not followed")
+            url = target
+        raise TransferError(f"{_host_of(url)} redirects more than {MAX_REDIRECTS} times")
+
     def _check_aborted(self) -> None:
         if self._aborted:
             raise TransferError("the transfer was stopped")
+
+
+def _host_of(url: str) -> str:
+    try:
+        return urlsplit(url).hostname or "the server"
+    except ValueError:
+        return "the server"
 
 
 def _check_reply(response: requests.Response, host: str, start: int, stop: int, size: int) -> None:
@@ -138,7 +155,10 @@ def _check_reply(response: requests.Response, host: str, start: int, stop: int, 
 
 def _check_content_range(found: str, host: str, start: int, stop: int, size: int) -> None:
     match = _CONTENT_RANGE.fullmatch(found)
-    if match is None or tuple(map(int, match.groups())) != (start, stop - 1, size):
+    first, last, total = map(int, match.groups()) if match else (-1, -1, -1)
+    if first == start and total != size:
+        raise IntegrityError(f"{host} has {total} bytes, the manifest promises {size}")
+    if (first, last) != (start, stop - 1):
         raise TransientError(f"{host} sent range {found[:80]!r} where bytes {start}-{stop - 1}/{size} were asked for")
 
 
@@ -163,17 +183,15 @@ def _shut_down(raw: urllib3.BaseHTTPResponse) -> None:
     """Wake the thread that reads from a response, where urllib3 can (2.3 and newer)."""
     shutdown = getattr(raw, "shutdown", None)
     if shutdown is not None:
-        try:
+        with suppress(OSError, ValueError, RuntimeError):  # it has ended by itself
             shutdown()
-        except (OSError, ValueError):  # it has ended by itself
-            return
 
 
 @contextmanager
 def _translated(host: str) -> Iterator[None]:
     try:
         yield
-    except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+    except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
         raise _in_our_words(error, host) from None
 
 
@@ -183,13 +201,13 @@ def _in_our_words(error: Exception, host: str) -> TransferError:
             f"the certificate of {host} can't be verified",
             hint="set AWS_CA_BUNDLE to your organisation's certificates",
         )
-    for kinds, words in _WORDS:
+    for kinds, words in _TRANSIENT:
         if isinstance(error, kinds):
             return TransientError(words.format(host=host))
-    return TransientError(f"{host}: {type(error).__name__}")
+    return TransferError(f"{host} can't be read from: {type(error).__name__}")
 
 
-_WORDS: Final[tuple[tuple[tuple[type[Exception], ...], str], ...]] = (
+_TRANSIENT: Final[tuple[tuple[tuple[type[Exception], ...], str], ...]] = (
     ((requests.exceptions.ProxyError,), "the proxy for {host} does not answer"),
     ((requests.exceptions.ConnectTimeout,), "connecting to {host} timed out"),
     (

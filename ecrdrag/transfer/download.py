@@ -128,7 +128,7 @@ class _Engine:
             BlobInFlight(each.blob, each.sink, chunk_size or chunk_size_for(each.blob.size, jobs)) for each in downloads
         ]
         self._jobs = min(jobs, sum(len(blob.chunks) for blob in self._blobs))
-        self._working = self._jobs
+        self._working = 0
         self._queue = self._all_chunks()
         self._stop = threading.Event()
         self._changed = threading.Condition()
@@ -143,13 +143,24 @@ class _Engine:
                 for blob in self._blobs:
                     self._hash_soon(blob)
                 for worker in workers:
-                    worker.start()
+                    self._start(worker)
                 self._wait_for_workers()
             self._end(workers)
         if self._first_error is not None:
             raise self._first_error
         for blob in self._blobs:
             blob.check_verified()
+
+    def _start(self, worker: threading.Thread) -> None:
+        with self._changed:
+            self._working += 1
+        try:
+            worker.start()
+        except RuntimeError as error:  # the system has no more threads: fewer do as well, none doesn't
+            with self._changed:
+                self._working -= 1
+                if self._working == 0:
+                    raise TransferError("the system gives no thread", hint="try a smaller -j") from error
 
     def _wait_for_workers(self) -> None:
         with self._changed:
@@ -171,29 +182,34 @@ class _Engine:
                 yield blob, chunk
 
     def _work(self) -> None:
-        with self._failing():
-            while (task := self._next()) is not None:
-                self._fetch(*task)
-        with self._changed:
-            self._working -= 1
-            self._changed.notify_all()
+        try:
+            with self._failing():
+                while (task := self._next()) is not None:
+                    self._fetch(*task)
+        finally:
+            with self._changed:
+                self._working -= 1
+                self._changed.notify_all()
 
     def _next(self) -> tuple[BlobInFlight, Chunk] | None:
         with self._changed:
             return None if self._stop.is_set() else next(self._queue, None)
 
-    def _fetch(self, blob: BlobInFlight, chunk: Chunk | None) -> None:
+    def _fetch(self, blob: BlobInFlight, chunk: Chunk) -> None:
         """Try until the chunk has landed; count the tries in a row that got no further."""
         failures = furthest = 0
-        while chunk is not None and chunk.open and not self._stop.is_set():
+        while chunk.open and not self._stop.is_set():
             try:
                 self._receive(blob, chunk)
                 return
             except RangeIgnoredError as error:
                 cause: TransientError = error
                 position = chunk.position
-                lost, chunk = blob.restart_whole(chunk)
+                lost, whole = blob.restart_whole(chunk)
                 self._progress.advance(-lost)
+                if whole is None:  # another thread reads the blob now
+                    return
+                chunk = whole
             except TransientError as error:
                 cause = error
                 position = chunk.position

@@ -21,7 +21,8 @@ from ecrdrag.registry.ecr_errors import COMMON_CODES, ERROR_CODES, FAILURE_CODES
 
 MODEL = botocore.session.Session().get_service_model("ecr")
 WHERE = "123456789012.dkr.ecr.us-west-2.amazonaws.com/my/app"
-URL = "https://api.ecr.us-west-2.amazonaws.com/"
+URL = "https://me:SECRET@api.ecr.us-west-2.amazonaws.com/?token=SECRET"
+SHOWN = "https://api.ecr.us-west-2.amazonaws.com"
 
 
 def refused(code: str, message: str = "no", status: int = 400) -> ClientError:
@@ -78,14 +79,19 @@ def test_an_unknown_refusal_is_judged_by_its_status() -> None:
         (NoCredentialsError(), 3, "no AWS credentials found"),
         (UnauthorizedSSOTokenError(), 3, "the AWS sign-in has expired"),
         (ProfileNotFound(profile="x"), 2, "profile (x) could not be found"),
-        (ConnectTimeoutError(endpoint_url=URL), 5, f"connecting to the ECR API at {URL} timed out"),
-        (EndpointConnectionError(endpoint_url=URL), 5, f"no connection to the ECR API at {URL}"),
-        (SSLError(endpoint_url=URL, error=OSError("bad")), 5, f"no TLS connection to the ECR API at {URL}"),
+        (ConnectTimeoutError(endpoint_url=URL), 5, f"connecting to the ECR API at {SHOWN} timed out"),
+        (EndpointConnectionError(endpoint_url=URL), 5, f"no connection to the ECR API at {SHOWN}"),
+        (SSLError(endpoint_url=URL, error=OSError("bad")), 5, f"no TLS connection to the ECR API at {SHOWN}"),
     ],
 )
 def test_what_botocore_raises_itself_is_translated(error: Exception, code: int, said: str) -> None:
     found = translation_of(error)
-    assert (found.exit_code, said in str(found)) == (code, True)
+    assert (found.exit_code, said in str(found), "SECRET" in str(found)) == (code, True, False)
+
+
+@pytest.mark.parametrize("error", [AttributeError("x"), RecursionError(), UnicodeDecodeError("utf-8", b"", 0, 1, "x")])
+def test_an_answer_that_botocore_stumbles_over_is_a_transfer_error(error: Exception) -> None:
+    assert str(translation_of(error)).startswith(f"{WHERE}: the answer of the ECR API can't be read: ")
 
 
 def test_the_limits_of_the_model_hold_what_we_send() -> None:

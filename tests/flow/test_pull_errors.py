@@ -36,10 +36,31 @@ LOCAL = "The security token included in the request is invalid"
         ([f"{APP}:1.2"], NO_KEYS, 3, "no AWS credentials found\n  set AWS_PROFILE"),
         ([f"{APP}:1.2"], {"AWS_SECRET_ACCESS_KEY": "wrong"}, 3, "check the secret access key and this machine's clock"),
         ([f"{APP}:1.2"], {"AWS_ACCESS_KEY_ID": "AKIAUNKNOWN"}, 3, LOCAL),
-        ([f"{APP}:1.2"], {"AWS_CA_BUNDLE": "/no/such.pem"}, 2, "the CA bundle /no/such.pem does not exist"),
+        (
+            [f"{APP}:1.2"],
+            {"AWS_CA_BUNDLE": "/no/such.pem"},
+            2,
+            "the CA bundle /no/such.pem can't be used: No such",
+        ),
         ([f"{APP}:1.2", "--profile", "nobody"], {}, 2, "profile (nobody) could not be found"),
         ([f"{APP}:1.2"], {"AWS_ENDPOINT_URL_ECR": "http://127.0.0.1:1", "AWS_MAX_ATTEMPTS": "1"}, 5, "127.0.0.1:1"),
-        ([f"{APP}:1.2", "--endpoint-url", "nonsense"], {}, 2, "nonsense"),
+        ([f"{APP}:1.2"], {"REQUESTS_CA_BUNDLE": "/etc/hostname"}, 2, "the CA bundle /etc/hostname can't be used"),
+        ([f"{APP}:1.2", "--endpoint-url", "nonsense"], {}, 2, "check --endpoint-url"),
+        ([f"{APP}:1.2", "--endpoint-url", "http://me:hunter2@127.0.0.1:99999"], {}, 2, "check --endpoint-url"),
+        (
+            [f"{APP}:1.2", "--endpoint-url", "http://me:hunter2@127.0.0.1:1/"],
+            {"AWS_MAX_ATTEMPTS": "1"},
+            5,
+            "127.0.0.1:1",
+        ),
+        ([f"{APP}:1.2"], {"AWS_MAX_ATTEMPTS": "many"}, 2, "the AWS settings can't be used"),
+        ([f"{APP}:1.2"], {"AWS_RETRY_MODE": "never"}, 2, "the AWS settings can't be used"),
+        (
+            [f"{APP}:1.2"],
+            {**NO_KEYS, "AWS_ROLE_ARN": "arn:aws:iam::1:role/r", "AWS_WEB_IDENTITY_TOKEN_FILE": "/no/such"},
+            3,
+            "the AWS credentials can't be had",
+        ),
         ([f"{APP}:1.2", "-o", "missing/app.tar"], {}, 7, "the folder does not exist"),
         ([f"{APP}:1.2", "-o", "x" * 300], {}, 7, "File name too long"),
         ([f"{APP}:1.2", "-o", "."], {}, 7, "is not a regular file"),
@@ -61,6 +82,7 @@ def test_bad_input_ends_with_its_exit_code_and_a_message(
     assert ended.code == code, ended.err
     assert said in ended.err
     assert "Traceback" not in ended.err
+    assert "hunter2" not in ended.err
     assert ended.err.startswith("docker_pull.py: ")
     assert (ended.out, list(tmp_path.iterdir())) == ("", [])
 

@@ -93,12 +93,19 @@ def test_a_whole_blob_of_another_length_is_no_use() -> None:
 
 
 @pytest.mark.parametrize(
-    "value", ["", "bytes 0-1899/1500000", "bytes 100-1999/1500001", "bytes 100-1998/1500000", "bytes */1500000"]
+    "value", ["", "bytes 0-1899/1500000", "bytes 100-1998/1500000", "bytes */1500000", "bytes 100-1999/*"]
 )
 def test_a_wrong_content_range_is_not_believed(value: str) -> None:
     failure = failure_of(content_range(value))
     assert isinstance(failure, TransientError)
     assert "where bytes 100-1999/1500000 were asked for" in str(failure)
+
+
+@pytest.mark.parametrize("total", [SIZE - 1, SIZE + 1])
+def test_a_blob_of_another_size_than_promised_is_an_integrity_error(total: int) -> None:
+    failure = failure_of(content_range(f"bytes 100-1999/{total}"))
+    assert isinstance(failure, IntegrityError)
+    assert str(failure) == f"127.0.0.1 has {total} bytes, the manifest promises {SIZE}"
 
 
 def test_a_body_that_ends_early_is_worth_another_try() -> None:
@@ -159,6 +166,45 @@ def test_a_login_in_netrc_is_never_sent(tmp_path: Path, monkeypatch: pytest.Monk
     with serving(BLOB) as other, serving(BLOB, [status(307, Location=other.url)]) as script:
         assert read(script, 0, 10) == BLOB[:10]
     assert "Authorization" not in script.requests[0].headers | other.requests[0].headers
+
+
+def test_cookies_are_not_sent_back() -> None:
+    def with_cookie(handler: Handler, request: Request) -> None:
+        handler.answer(503, b"", Set_Cookie="session=SECRET; Path=/")
+
+    with serving(BLOB, [with_cookie]) as script, BlobTransport(connections=1) as transport:
+        with pytest.raises(TransientError):
+            next(transport.read_range(script.url, start=0, stop=10, size=SIZE))
+        assert bytes(next(transport.read_range(script.url, start=0, stop=10, size=SIZE))) == BLOB[:10]
+    assert "Cookie" not in script.requests[1].headers
+
+
+@pytest.mark.parametrize("location", ["file:///etc/passwd", "ftp://127.0.0.1/blob", "https://[bad"])
+def test_a_redirect_to_what_is_no_web_server_is_not_followed(location: str) -> None:
+    failure = failure_of(status(307, Location=location))
+    assert type(failure) is TransferError
+
+
+def test_redirects_in_a_circle_end_soon() -> None:
+    circle = [status(307, Location="/blob?X-Amz-Signature=SECRET")] * 40
+    with serving(BLOB, circle) as script, pytest.raises(TransferError) as caught:
+        read(script, 0, 10)
+    assert (str(caught.value), len(script.requests)) == ("127.0.0.1 redirects more than 5 times", 6)
+
+
+@pytest.mark.parametrize("url", ["https://[bad", "https://a℀b/", "file:///etc/passwd", "nonsense"])
+def test_a_url_that_is_none_is_no_use(url: str) -> None:
+    with BlobTransport(connections=1) as transport, pytest.raises(TransferError) as caught:
+        next(transport.read_range(url, start=0, stop=10, size=10))
+    assert not isinstance(caught.value, TransientError)
+
+
+def test_abort_does_no_harm_to_a_read_that_has_all_its_bytes() -> None:
+    with serving(BLOB) as script, BlobTransport(connections=2) as transport:
+        views = transport.read_range(script.url, start=0, stop=10, size=SIZE)
+        assert bytes(next(views)) == BLOB[:10]
+        transport.abort()
+        assert list(views) == []
 
 
 def test_abort_wakes_a_reader_that_waits_for_bytes() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from ecrdrag.errors import TransferError, TransientError
 from ecrdrag.registry.transport import BlobTransport
-from tests.http_script import serving
+from tests.http_script import serving, status
 from tests.real.tools import need
 
 pytestmark = pytest.mark.real
@@ -60,3 +60,11 @@ def test_a_certificate_for_another_name_is_refused(certificate: Path) -> None:
     with serving(BLOB, tls=context_of(certificate)) as script, pytest.raises(TransferError, match="can't be verified"):
         read(script.url, str(certificate))
     assert script.requests == []
+
+
+def test_no_redirect_leads_away_from_tls(certificate: Path) -> None:
+    with serving(BLOB) as plain:
+        replies, tls = [status(307, Location=plain.url)], context_of(certificate)
+        with serving(BLOB, replies, tls=tls) as script, pytest.raises(TransferError, match="redirects to what is not"):
+            read(script.url.replace("127.0.0.1", "localhost"), str(certificate))
+    assert plain.requests == []

@@ -12,7 +12,7 @@ from ecrdrag.content import Descriptor, Digest, Platform
 from ecrdrag.errors import IntegrityError, NotFoundError, UnsupportedError
 from ecrdrag.manifest import OCI_CONFIG, OCI_INDEX, OCI_MANIFEST, Index, Manifest, parse
 from ecrdrag.reference import ImageReference
-from ecrdrag.resolve import MAX_CONFIG_SIZE, MAX_INDEX_DEPTH, Image, Resolver, Wish
+from ecrdrag.resolve import MAX_CONFIG_SIZE, MAX_DOCUMENTS, MAX_INDEX_DEPTH, Image, Resolver, Wish
 from ecrdrag.transfer.retry import RetryPolicy
 
 REFERENCE = ImageReference.parse("123456789012.dkr.ecr.us-west-2.amazonaws.com/my/app:1")
@@ -137,6 +137,21 @@ def test_indexes_may_not_lie_in_each_other_without_end(shelf: Shelf) -> None:
         resolve(shelf, shelf.index((deep, None)), "linux/amd64")
 
 
+def test_a_document_that_is_named_a_thousand_times_is_fetched_once(shelf: Shelf) -> None:
+    deep = plain_index(shelf, ["linux/amd64"])
+    for _ in range(MAX_INDEX_DEPTH - 1):
+        deep = shelf.index(*[(deep, None)] * 1000)
+    assert resolve(shelf, deep, "linux/amd64")
+    assert len(shelf.asked) == MAX_INDEX_DEPTH + 1
+
+
+def test_an_index_that_leads_to_too_many_documents_is_refused(shelf: Shelf) -> None:
+    inner = [shelf.index((shelf.image(f"linux/cpu{number}"), "linux/any")) for number in range(MAX_DOCUMENTS + 1)]
+    with pytest.raises(UnsupportedError, match=f"more than {MAX_DOCUMENTS} documents"):
+        resolve(shelf, shelf.index(*((each, None) for each in inner)), "linux/amd64")
+    assert len(shelf.asked) <= MAX_DOCUMENTS + 2
+
+
 def test_an_image_without_a_platform_in_the_index_is_known_by_its_config(shelf: Shelf) -> None:
     root = shelf.index((shelf.image("linux/arm64"), None), (shelf.image("linux/amd64"), None))
     assert str(resolve(shelf, root, "linux/amd64").platform) == "linux/amd64"
@@ -151,6 +166,13 @@ def test_an_entry_that_is_called_an_image_and_is_an_index_is_refused(shelf: Shel
     document = json.loads(shelf.index((plain_index(shelf, ["linux/amd64"]), "linux/amd64")))
     document["manifests"][0]["mediaType"] = OCI_MANIFEST
     with pytest.raises(UnsupportedError, match="is an index where an index promised an image"):
+        resolve(shelf, json.dumps(document).encode(), "linux/amd64")
+
+
+def test_an_entry_that_is_called_an_index_and_is_an_image_is_refused(shelf: Shelf) -> None:
+    document = json.loads(shelf.index((shelf.image("linux/amd64"), None)))
+    document["manifests"][0]["mediaType"] = OCI_INDEX
+    with pytest.raises(UnsupportedError, match="is an image where an index promised an index"):
         resolve(shelf, json.dumps(document).encode(), "linux/amd64")
 
 

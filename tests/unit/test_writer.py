@@ -63,8 +63,9 @@ def write(
     open_file: Callable[[int], PositionedFile] = positioned,
     *,
     before_commit: Callable[[], None] = lambda: None,
+    replace: bool = False,
 ) -> None:
-    with ArchiveWriter(path, sample.plan, open_file=open_file) as archive:
+    with ArchiveWriter(path, sample.plan, replace=replace, open_file=open_file) as archive:
         fill(archive, sample)
         before_commit()
         archive.commit()
@@ -136,18 +137,19 @@ def test_a_file_at_the_path_stays_as_it_is_until_commit_and_after_a_failure(path
     path.write_bytes(b"precious")
     seen: list[bytes] = []
     with pytest.raises(ValueError, match="bug"):
-        write(path, sample, before_commit=failing(ValueError("bug")))
+        write(path, sample, before_commit=failing(ValueError("bug")), replace=True)
     assert path.read_bytes() == b"precious"
-    write(path, sample, before_commit=lambda: seen.append(path.read_bytes()))
+    write(path, sample, before_commit=lambda: seen.append(path.read_bytes()), replace=True)
     assert seen == [b"precious"]
     assert path.read_bytes() == sample.archive
 
 
+@pytest.mark.parametrize("replacing", [True, False])
 def test_the_file_is_on_stable_storage_before_it_gets_its_name_and_the_folder_after(
-    path: Path, sample: Sample, monkeypatch: pytest.MonkeyPatch
+    path: Path, sample: Sample, monkeypatch: pytest.MonkeyPatch, replacing: bool
 ) -> None:
     events: list[str] = []
-    fsync, replace = os.fsync, Path.replace
+    fsync, replace, link = os.fsync, Path.replace, os.link
 
     def recording_fsync(descriptor: int) -> None:
         is_folder = stat.S_ISDIR(os.fstat(descriptor).st_mode)
@@ -158,9 +160,14 @@ def test_the_file_is_on_stable_storage_before_it_gets_its_name_and_the_folder_af
         events.append(f"{source.name} → {target.name}")
         return replace(source, target)
 
+    def recording_link(source: Path, target: Path) -> None:
+        events.append(f"{source.name} → {target.name}")
+        link(source, target)
+
     monkeypatch.setattr(os, "fsync", recording_fsync)
+    monkeypatch.setattr(os, "link", recording_link)
     monkeypatch.setattr(Path, "replace", recording_replace)
-    write(path, sample)
+    write(path, sample, replace=replacing)
     assert events == [f"fsync {sample.plan.total_size}", "app.tar.partial → app.tar", "fsync folder"]
 
 
@@ -170,14 +177,32 @@ def test_a_commit_that_fails_leaves_nothing(
 ) -> None:
     monkeypatch.setattr(os if name == "fsync" else Path, name, refusing(errno.EIO))
     with pytest.raises(ArchiveError, match=f"can't write {path}: Input/output error"):
-        write(path, sample)
+        write(path, sample, replace=True)
     assert names_in(path.parent) == []
+
+
+def test_a_file_that_somebody_creates_meanwhile_is_kept(path: Path, sample: Sample) -> None:
+    def create() -> None:
+        path.write_bytes(b"precious")
+
+    with pytest.raises(ArchiveError, match="was created by somebody else meanwhile") as caught:
+        write(path, sample, before_commit=create)
+    assert (caught.value.exit_code, path.read_bytes()) == (7, b"precious")
+    assert names_in(path.parent) == ["app.tar"]
+
+
+def test_a_file_system_without_links_gets_the_archive_by_a_rename(
+    path: Path, sample: Sample, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "link", refusing(errno.EPERM))
+    write(path, sample)
+    assert (path.read_bytes(), names_in(path.parent)) == (sample.archive, ["app.tar"])
 
 
 def test_a_folder_at_the_path_is_not_replaced(path: Path, sample: Sample) -> None:
     path.mkdir()
     with pytest.raises(ArchiveError, match="directory"):
-        write(path, sample)
+        write(path, sample, replace=True)
     assert names_in(path.parent) == ["app.tar"]
 
 
@@ -259,7 +284,7 @@ def test_a_writer_that_opened_the_partial_file_before_the_first_one_ended_starts
     with first as archive:
         fill(archive, sample)
         monkeypatch.setattr(fcntl, "flock", first_ends_just_before)
-        with ArchiveWriter(path, late.plan) as second:
+        with ArchiveWriter(path, late.plan, replace=True) as second:
             assert path.exists() == first_commits
             assert not first_commits or path.read_bytes() == sample.archive
             fill(second, late)
