@@ -13,8 +13,8 @@ import re
 from pathlib import Path
 from typing import Final
 
-from ecrdrag.cli.main import print_result
 from ecrdrag.cli.progress import KINDS, display
+from ecrdrag.cli.streams import print_result
 from ecrdrag.content import Platform
 from ecrdrag.errors import UnsupportedError, UsageError
 from ecrdrag.pull import Pulled, PullOptions, pull
@@ -47,14 +47,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("reference", metavar="REF", help="the image: ARN or registry host form")
     add("-o", "--output", metavar="FILE", help="where the tar goes (default: NAME-TAG.tar in this folder)")
     add("--platform", metavar="OS/ARCH[/VARIANT]", help="which image of an index (default: linux, this machine's)")
-    add(
-        "-j",
-        "--jobs",
-        metavar="N",
-        type=_jobs,
-        default=DEFAULT_JOBS,
-        help="connections for layers, 1 to 256 (default: 16)",
-    )
+    jobs = f"connections for layers, 1 to {MAX_JOBS} (default: {DEFAULT_JOBS})"
+    add("-j", "--jobs", metavar="N", type=_jobs, default=DEFAULT_JOBS, help=jobs)
     add("--chunk-size", metavar="SIZE", type=_chunk_size, help="1MiB to 20MiB (default: by the layer's size)")
     add("--force", action="store_true", help="replace FILE when it holds something else")
     add("--profile", metavar="NAME", help="AWS profile (default: AWS_PROFILE, else the default one)")
