@@ -215,6 +215,21 @@ def test_ctrl_c_in_the_middle_leaves_nothing(own: LocalEcr, recorder: Recorder, 
     assert list(folder.iterdir()) == []
 
 
+def test_a_file_that_comes_to_the_output_path_during_the_pull_is_kept(
+    own: LocalEcr, recorder: Recorder, folder: Path
+) -> None:
+    gate = Gate(recorder, first_held=4)
+    command = command_of("docker_pull.py", f"{APP}:noise", *AMD64)
+    with subprocess.Popen(command, cwd=folder, env=environment_of(own), stderr=subprocess.PIPE, text=True) as process:
+        assert gate.reached.wait(30)
+        (folder / "app-noise.tar").write_text("precious", encoding="utf-8")
+        gate.open()
+        _, err = process.communicate(timeout=30)
+    assert (process.returncode, (folder / "app-noise.tar").read_text(encoding="utf-8")) == (7, "precious")
+    assert "app-noise.tar was created by somebody else meanwhile" in err
+    assert [path.name for path in folder.iterdir()] == ["app-noise.tar"]
+
+
 def test_a_kill_leaves_a_partial_file_that_the_next_pull_takes_over(
     own: LocalEcr, recorder: Recorder, folder: Path
 ) -> None:

@@ -313,6 +313,39 @@ def test_a_thread_that_hangs_in_a_call_holds_no_failure_up_and_writes_nothing_la
     assert (sink.writes, thread.daemon) == (0, True)
 
 
+def test_a_failure_is_raised_only_when_the_last_write_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ecrdrag.transfer.download.GRACE", 0.0)
+    writing, release, raised = threading.Event(), threading.Event(), threading.Event()
+
+    class SlowDisk(MemorySink):
+        def write_at(self, view: memoryview, offset: int) -> None:
+            writing.set()
+            release.wait(20)
+            assert not raised.is_set()
+            super().write_at(view, offset)
+
+    def refuse_once_the_other_writes(content: bytes, start: int, stop: int) -> Iterator[bytes]:
+        writing.wait(20)
+        raise NotFoundError("gone")
+        yield b""
+
+    def run_to_its_failure() -> None:
+        with pytest.raises(NotFoundError):
+            download([Download(blob_of(NOISE), sink)], source, jobs=2, chunk_size=20_000, retry=FAST)
+        raised.set()
+
+    sink = SlowDisk(len(NOISE))
+    source = ScriptedSource([NOISE], [whole, refuse_once_the_other_writes])
+    thread = threading.Thread(target=run_to_its_failure)
+    thread.start()
+    assert writing.wait(20)
+    assert not raised.wait(0.01)
+    release.set()
+    thread.join(20)
+    assert raised.is_set()
+    assert sink.writes
+
+
 def test_fetch_brings_a_small_blob_into_memory_verified() -> None:
     assert fetch(blob_of(NOISE), ScriptedSource([NOISE], [cut_after(3)]), retry=FAST) == NOISE
     with pytest.raises(IntegrityError):
