@@ -6,6 +6,7 @@ The commands may enter. Everything goes to stderr.
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import threading
 import time
@@ -19,6 +20,7 @@ from ecrdrag.transfer.download import Progress, Silence
 KINDS: Final = ("auto", "bar", "plain", "none")
 PLAIN_INTERVAL: Final = 10.0  # seconds
 _MIB: Final = 1024 * 1024
+_USUAL_WIDTH: Final = 80  # characters
 
 
 @contextmanager
@@ -50,9 +52,18 @@ class Bar:
 
         tqdm.monitor_interval = 0  # no thread of its own
         self._blobs = blobs
+        width = _USUAL_WIDTH if _is_without_width() else None  # else tqdm follows the terminal's
         self._stack.enter_context(logging_redirect_tqdm([logging.getLogger("ecrdrag")]))
         self._bar = self._stack.enter_context(
-            tqdm(total=size, unit="B", unit_scale=True, unit_divisor=1024, file=sys.stderr, dynamic_ncols=True)
+            tqdm(
+                total=size,
+                unit="B",
+                unit_scale=True,
+                unit_divisor=1024,
+                file=sys.stderr,
+                ncols=width,
+                dynamic_ncols=width is None,
+            )
         )
         self._show_layers()
 
@@ -69,6 +80,14 @@ class Bar:
 
     def _show_layers(self) -> None:
         self._bar.set_postfix_str(f"layers {self._done}/{self._blobs}")
+
+
+def _is_without_width() -> bool:
+    """Recognise a terminal of no columns, as many CI systems give: a bar as wide would show nothing."""
+    try:
+        return os.get_terminal_size(sys.stderr.fileno()).columns == 0
+    except (OSError, ValueError):  # no terminal, or no file at all
+        return False
 
 
 class Plain:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
+import io
+import os
+import struct
 import subprocess
 import sys
+import termios
 from pathlib import Path
 
 import pytest
@@ -51,6 +56,30 @@ def test_a_pull_without_one_of_its_streams_still_puts_the_archive_in_place(
     assert (ended.out.startswith(out), bool(ended.out)) == (True, bool(out))
     assert (ended.err.startswith(err), bool(ended.err)) == (True, bool(err))
     assert [path.name for path in tmp_path.iterdir()] == ["app-1.2.tar"]
+
+
+@pytest.mark.parametrize("columns", [0, 100])
+def test_a_terminal_shows_a_bar_of_bytes_and_layers(stocked: LocalEcr, tmp_path: Path, columns: int) -> None:
+    terminal, stderr = os.openpty()
+    with os.fdopen(terminal, "rb", buffering=0) as screen:
+        fcntl.ioctl(stderr, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+        command = command_of("docker_pull.py", f"{APP}:noise", *AMD64)
+        with subprocess.Popen(
+            command, cwd=tmp_path, env=environment_of(stocked), stdout=subprocess.PIPE, stderr=stderr
+        ) as process:
+            os.close(stderr)
+            shown = b"".join(iter(lambda: read_screen(screen), b"")).decode()
+    assert process.returncode == 0
+    last = shown.rstrip().splitlines()[-1].rpartition("\r")[2]
+    assert last.startswith("100%|")
+    assert last.endswith("layers 4/4]")
+
+
+def read_screen(screen: io.FileIO) -> bytes:
+    try:
+        return screen.read(4096) or b""
+    except OSError:  # Linux says EIO when the other end is closed
+        return b""
 
 
 @pytest.mark.parametrize("redirection", ["2>&-", "2>/dev/full"])
