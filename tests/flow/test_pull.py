@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import tarfile
@@ -253,6 +254,24 @@ def test_a_closed_pipe_is_no_reason_for_a_traceback(stocked: LocalEcr, tmp_path:
         process.stdout.close()
         assert process.stderr is not None
         assert (process.stderr.read(), process.wait(30)) == ("", 141)
+
+
+@pytest.mark.skipif(not hasattr(os, "pwrite"), reason="counts what pwrite writes")
+def test_every_byte_of_the_archive_is_written_once(
+    stocked: LocalEcr, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pwrite, written = os.pwrite, list[int]()
+
+    def counting_pwrite(descriptor: int, data: memoryview, offset: int) -> int:
+        written.append(pwrite(descriptor, data, offset))
+        return written[-1]
+
+    monkeypatch.setattr(os, "pwrite", counting_pwrite)
+    monkeypatch.chdir(tmp_path)
+    for name, value in stocked.environment.items():
+        monkeypatch.setenv(name, value)
+    assert main_of("pull", [f"{APP}:noise", *AMD64], program="docker_pull.py") == 0
+    assert sum(written) == (tmp_path / "app-noise.tar").stat().st_size
 
 
 def no_blobs(request: Request, handler: Handler) -> Answer:
