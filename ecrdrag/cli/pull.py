@@ -31,7 +31,8 @@ come out of REF; credentials and everything else the way the AWS CLI finds them.
 """
 EPILOG: Final = """\
 exit codes: 0 verified and in place, 2 usage, 3 credentials, 4 not found, 5 transfer given up,
-6 integrity, 7 archive or disk, 8 unsupported kind of image, 70 a bug, 130 interrupted
+6 integrity, 7 archive or disk, 8 unsupported kind of image, 70 a bug, 130 interrupted,
+141 closed pipe
 """
 MAX_JOBS: Final = 256
 _MIB: Final = 1024 * 1024

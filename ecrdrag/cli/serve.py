@@ -16,6 +16,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
+from ecrdrag.cli.streams import print_result
 from ecrdrag.errors import ArchiveError, UsageError
 
 DESCRIPTION: Final = """\
@@ -113,11 +114,10 @@ def _check(arguments: argparse.Namespace) -> None:
 def _announce(environment: Mapping[str, str], env_file: Path | None) -> None:
     from ecrdrag.localecr.keys import write_private
 
-    lines = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in environment.items())
+    lines = "\n".join(f"export {name}={shlex.quote(value)}" for name, value in environment.items())
     if env_file is not None:
         try:
-            write_private(env_file, lines)
+            write_private(env_file, f"{lines}\n")
         except OSError as error:
             raise ArchiveError(f"can't write {env_file}: {error.strerror}", hint="name another --env-file") from error
-    sys.stdout.write(lines)
-    sys.stdout.flush()
+    print_result(lines)

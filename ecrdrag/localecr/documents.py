@@ -13,13 +13,6 @@ from typing import Final
 from ecrdrag import manifest
 from ecrdrag.content import Descriptor, Digest
 
-# Docker's foreign layers and OCI's non-distributable ones stay where their urls say: docker's manifest-v2-2
-# and the OCI image spec's layer.md.
-_FOREIGN_TYPES: Final = (
-    "application/vnd.docker.image.rootfs.foreign.",
-    "application/vnd.oci.image.layer.nondistributable.",
-)
-
 # The two spellings of one thing: OCI image spec, "Compatibility Matrix" (media-types.md).
 _DOCKER_TO_OCI: Final[Mapping[str, str]] = {
     manifest.DOCKER_MANIFEST: manifest.OCI_MANIFEST,
@@ -51,8 +44,8 @@ class Document:
 
     @property
     def needed_blobs(self) -> tuple[Descriptor, ...]:
-        """The blobs that must be in the repository: all but foreign layers."""
-        return tuple(blob for blob in self.blobs if not blob.media_type.startswith(_FOREIGN_TYPES))
+        """The blobs that must be in the repository: all but foreign layers, which stay where their urls say."""
+        return tuple(blob for blob in self.blobs if blob.media_type not in manifest.FOREIGN_LAYER_TYPES)
 
     @property
     def blob_size(self) -> int:

@@ -25,7 +25,7 @@ from ecrdrag.errors import IntegrityError, RangeIgnoredError, TransferError, Tra
 
 CONNECT_TIMEOUT: Final = 10.0  # seconds
 READ_TIMEOUT: Final = 30.0  # seconds without a byte
-READ_SIZE: Final = 256 * 1024  # bytes for each worker; larger reads were no faster
+READ_SIZE: Final = 256 * 1024  # bytes; what each worker holds in memory
 MAX_REDIRECTS: Final = 5
 _ERROR_TEXT_LIMIT: Final = 4096
 _CONTENT_RANGE: Final = re.compile(r"bytes (\d+)-(\d+)/(\d+)")  # RFC 9110, 14.4
@@ -67,7 +67,7 @@ class BlobTransport:
 
         Raises LinkRefusedError when a fresh URL may help, RangeIgnoredError when the server sent
         the whole blob instead, TransientError when another try may help, IntegrityError when the
-        blob is shorter than start, TransferError when it is no use.
+        blob has another size, TransferError when it is no use.
         """
         with _translated(_host_of(url)), self._open(url, start, stop) as response:
             host = _host_of(response.url)
