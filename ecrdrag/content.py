@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Protocol
@@ -155,11 +155,67 @@ class BlobSink(Protocol):
         ...
 
 
-class Verifier:
-    """Hash a blob in order and compare it with its descriptor at the end; for one thread."""
+@dataclass(frozen=True, slots=True)
+class EncodedPart:
+    """Hold bytes [start, stop) of a blob in the form in which they travel."""
 
-    def __init__(self, blob: Descriptor) -> None:
-        self._blob = blob
+    start: int
+    stop: int
+    body: bytes | bytearray
+
+
+class BlobUpload(Protocol):
+    """Take one blob into a registry: parts in order without a gap, then the completion.
+
+    encode may run in another thread than the rest, and beside it; the rest is for one thread.
+    """
+
+    @property
+    def part_size(self) -> int:
+        """Bytes of every part but the last, at least 1."""
+        ...
+
+    def encode(self, start: int, stop: int, views: Iterable[memoryview]) -> EncodedPart:
+        """Put bytes [start, stop), which views give in order, into the form in which they travel."""
+        ...
+
+    def send(self, part: EncodedPart) -> int:
+        """Send a part and return the offset of the next byte that the registry takes.
+
+        Raises PartOffsetError when that was another byte than part.start, UploadLostError when
+        the upload has to begin again, another EcrdragError when it is no use.
+        """
+        ...
+
+    def complete(self) -> None:
+        """Make the bytes a blob of the registry; that it exists already is success.
+
+        Raises UploadLostError when the upload isn't known: it may have been completed by a call
+        whose answer was lost. Raises IntegrityError when the registry computed another digest.
+        """
+        ...
+
+
+class BlobDestination(Protocol):
+    """Take blobs; safe from many threads."""
+
+    def missing(self, blobs: Iterable[Descriptor]) -> set[Digest]:
+        """Say which of the blobs aren't there."""
+        ...
+
+    def begin(self, blob: Descriptor) -> BlobUpload:
+        """Begin to upload a blob."""
+        ...
+
+
+class Verifier:
+    """Hash a blob in order and compare it with its descriptor at the end; for one thread.
+
+    outgoing says that the bytes are on their way out of here, so that wrong ones are their source's fault.
+    """
+
+    def __init__(self, blob: Descriptor, *, outgoing: bool = False) -> None:
+        self._blob, self._outgoing = blob, outgoing
         self._hash = hashlib.new(blob.digest.algorithm)
         self._size = 0
 
@@ -179,6 +235,11 @@ class Verifier:
         if self._size != blob.size:
             raise IntegrityError(f"blob {blob.digest} has {self._size} bytes, its descriptor says {blob.size}")
         found = Digest(blob.digest.algorithm, self._hash.hexdigest())
+        if found != blob.digest and self._outgoing:
+            raise IntegrityError(
+                f"blob {blob.digest} is damaged in its source: what is read there has digest {found}",
+                hint="make or fetch the archive again; this blob was not completed in the registry",
+            )
         if found != blob.digest:
             raise IntegrityError(
                 f"blob {blob.digest} arrived with digest {found}",

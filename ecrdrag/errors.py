@@ -6,9 +6,12 @@ Everybody may enter; this room imports nothing of ours.
     ├── UsageError              2  bad reference, platform, option
     ├── AuthError               3  credentials: none, expired, refused
     ├── NotFoundError           4  repository, image, layer, platform
+    │   └── RepositoryNotFoundError 4  the repository itself; a push may offer to create it
     ├── TransferError           5  given up
     │   └── TransientError      5  worth another try; engines retry it, users see it when tries end
-    │       └── RangeIgnoredError 5  the whole blob came where a part was asked for
+    │       ├── RangeIgnoredError 5  the whole blob came where a part was asked for
+    │       ├── PartOffsetError 5  the registry has another number of bytes than was thought
+    │       └── UploadLostError 5  the registry knows this upload no more
     ├── IntegrityError          6  size or digest differs
     ├── ArchiveError            7  archive or disk: full, exists, unreadable, unsafe
     ├── UnsupportedError        8  a kind of image that can't be handled
@@ -48,6 +51,10 @@ class NotFoundError(EcrdragError):
     exit_code = 4
 
 
+class RepositoryNotFoundError(NotFoundError):
+    """There is no repository of this name in the registry."""
+
+
 class TransferError(EcrdragError):
     """Bytes could not be moved, and another try would not help."""
 
@@ -60,6 +67,18 @@ class TransientError(TransferError):
 
 class RangeIgnoredError(TransientError):
     """The server answered a range request with the whole blob."""
+
+
+class PartOffsetError(TransientError):
+    """The registry refused a part since the next byte that it takes is another, at offset."""
+
+    def __init__(self, message: str, *, offset: int, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.offset = offset
+
+
+class UploadLostError(TransientError):
+    """The registry doesn't know this upload, or knows it no more: expired, or completed already."""
 
 
 class IntegrityError(EcrdragError):

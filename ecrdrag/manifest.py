@@ -99,7 +99,7 @@ def parse(raw: bytes, media_type: str = "") -> Manifest | Index:
         return _index(raw, kind, document)
     if kind in SCHEMA1_TYPES:
         raise UnsupportedError(
-            "this image has a schema 1 manifest, the format before 2016, which this version can't pull",
+            "this image has a schema 1 manifest, the format before 2016, which this version can't handle",
             hint="pull and push it once with a tool that converts it, or ask for a rebuilt image",
         )
     raise UnsupportedError(f"{f'media type {kind!r}' if kind else 'the document'} is no image manifest and no index")

@@ -16,7 +16,8 @@ from ecrdrag.errors import ArchiveError
 from ecrdrag.reference import ImageReference
 from ecrdrag.registry.ends import Source
 from ecrdrag.resolve import Image, Resolver, Wish
-from ecrdrag.transfer.download import DEFAULT_JOBS, Download, Progress, download
+from ecrdrag.transfer.download import DEFAULT_JOBS, Download, download
+from ecrdrag.transfer.progress import Progress
 from ecrdrag.transfer.retry import RetryPolicy
 
 _NAME_LIMIT: Final = 200  # characters; file systems allow 255 bytes, and a suffix must fit

@@ -21,7 +21,8 @@ from botocore.exceptions import BotoCoreError, NoCredentialsError
 from ecrdrag import __version__
 from ecrdrag.errors import AuthError, UsageError
 from ecrdrag.reference import EcrHost
-from ecrdrag.registry.ecr import EcrApi
+from ecrdrag.registry import ecr_parts
+from ecrdrag.registry.ecr_api import EcrApi
 from ecrdrag.registry.ecr_errors import client_failure
 from ecrdrag.registry.transport import CONNECT_TIMEOUT, READ_TIMEOUT
 
@@ -59,6 +60,7 @@ class AwsSettings:
             client = self._session.client(
                 "ecr", region_name=host.region, endpoint_url=self._endpoint_url, config=config
             )
+            ecr_parts.install(client.meta.events)
             _ = urlsplit(client.meta.endpoint_url).port  # ValueError now rather than in the first call
         self._check_credentials()
         return client

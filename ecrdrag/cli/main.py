@@ -18,7 +18,7 @@ from ecrdrag.errors import EcrdragError, UsageError
 
 COMMANDS: Final = {
     "pull": "pull an image from ECR into a tar",
-    "push": "push a tar to ECR (not in this version)",
+    "push": "push an archive to ECR",
     "serve": "run a local ECR",
 }
 EXIT_BUG: Final = 70  # sysexits.h: EX_SOFTWARE

@@ -15,7 +15,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Final
 
 from ecrdrag.content import Descriptor
-from ecrdrag.transfer.download import Progress, Silence
+from ecrdrag.transfer.progress import Progress, Silence
 
 KINDS: Final = ("auto", "bar", "plain", "none")
 PLAIN_INTERVAL: Final = 10.0  # seconds
@@ -24,15 +24,15 @@ _USUAL_WIDTH: Final = 80  # characters
 
 
 @contextmanager
-def display(kind: str, *, quiet: bool) -> Iterator[Progress]:
-    """Give the progress that a user asked for (one of KINDS), and clear up behind it."""
+def display(kind: str, *, quiet: bool, label: str = "") -> Iterator[Progress]:
+    """Give the progress that a user asked for (one of KINDS), and clear up behind it; label says what moves."""
     if kind == "auto":
         kind = "none" if quiet else "bar" if sys.stderr.isatty() else "plain"
     with ExitStack() as stack:
         if kind == "bar":
-            yield Bar(stack)
+            yield Bar(stack, label)
         elif kind == "plain":
-            yield Plain(stack, PLAIN_INTERVAL)
+            yield Plain(stack, PLAIN_INTERVAL, label)
         else:
             yield Silence()
 
@@ -40,12 +40,12 @@ def display(kind: str, *, quiet: bool) -> Iterator[Progress]:
 class Bar:
     """A tqdm bar of bytes with rate and time left, and how many layers are done."""
 
-    def __init__(self, stack: ExitStack) -> None:
-        self._stack = stack
+    def __init__(self, stack: ExitStack, label: str = "") -> None:
+        self._stack, self._label = stack, label
         self._lock = threading.Lock()
         self._done = 0
 
-    def begin(self, size: int, blobs: int) -> None:
+    def begin(self, size: int | None, blobs: int) -> None:
         """Draw the bar."""
         from tqdm import tqdm  # late: --help doesn't wait for it
         from tqdm.contrib.logging import logging_redirect_tqdm
@@ -57,6 +57,7 @@ class Bar:
         self._bar = self._stack.enter_context(
             tqdm(
                 total=size,
+                desc=self._label or None,
                 unit="B",
                 unit_scale=True,
                 unit_divisor=1024,
@@ -79,7 +80,8 @@ class Bar:
             self._show_layers()
 
     def _show_layers(self) -> None:
-        self._bar.set_postfix_str(f"layers {self._done}/{self._blobs}")
+        if self._blobs:
+            self._bar.set_postfix_str(f"layers {self._done}/{self._blobs}")
 
 
 def _is_without_width() -> bool:
@@ -93,14 +95,15 @@ def _is_without_width() -> bool:
 class Plain:
     """A line every interval seconds, for logs; a stalled transfer shows too."""
 
-    def __init__(self, stack: ExitStack, interval: float) -> None:
+    def __init__(self, stack: ExitStack, interval: float, label: str = "") -> None:
         self._stack = stack
         self._interval = interval
+        self._prefix = f"{label}: " if label else ""
         self._lock = threading.Lock()
         self._landed = self._done = 0
         self._ended = threading.Event()
 
-    def begin(self, size: int, blobs: int) -> None:
+    def begin(self, size: int | None, blobs: int) -> None:
         """Start to print."""
         self._size, self._blobs = size, blobs
         self._begun = time.monotonic()
@@ -120,14 +123,18 @@ class Plain:
             self._done += 1
 
     def line(self) -> str:
-        """Say how it stands: bytes, share, rate over the whole time, layers."""
+        """Say how it stands: bytes, share of the total if known, rate over the whole time, layers if any."""
         seconds = max(time.monotonic() - self._begun, 1e-3)
+        rate = f"{self._landed / seconds / _MIB:,.1f} MiB/s"
+        layers = f", layers {self._done}/{self._blobs}" if self._blobs else ""
+        return f"{self._prefix}{self._so_far()}, {rate}{layers}"
+
+    def _so_far(self) -> str:
+        landed = f"{self._landed / _MIB:,.1f}"
+        if self._size is None:
+            return f"{landed} MiB"
         share = 100 * self._landed // self._size if self._size else 100
-        rate = self._landed / seconds / _MIB
-        return (
-            f"{self._landed / _MIB:,.1f} of {self._size / _MIB:,.1f} MiB ({share} %), "
-            f"{rate:,.1f} MiB/s, layers {self._done}/{self._blobs}"
-        )
+        return f"{landed} of {self._size / _MIB:,.1f} MiB ({share} %)"
 
     def _print_until_ended(self) -> None:
         while not self._ended.wait(self._interval):

@@ -13,7 +13,9 @@ import re
 from pathlib import Path
 from typing import Final
 
-from ecrdrag.cli.progress import KINDS, display
+from ecrdrag.cli.arguments import MAX_JOBS, add_aws_arguments, add_output_arguments
+from ecrdrag.cli.arguments import jobs as jobs_of
+from ecrdrag.cli.progress import display
 from ecrdrag.cli.streams import print_result
 from ecrdrag.content import Platform
 from ecrdrag.errors import UnsupportedError, UsageError
@@ -34,7 +36,6 @@ exit codes: 0 verified and in place, 2 usage, 3 credentials, 4 not found, 5 tran
 6 integrity, 7 archive or disk, 8 unsupported kind of image, 70 a bug, 130 interrupted,
 141 closed pipe
 """
-MAX_JOBS: Final = 256
 _MIB: Final = 1024 * 1024
 _UNITS: Final = {"": 1, "k": 1024, "m": _MIB}
 _SIZE = re.compile(r"(\d{1,12})(?:([km]?)(?:i?b)?)", re.IGNORECASE)
@@ -49,13 +50,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("-o", "--output", metavar="FILE", help="where the tar goes (default: NAME-TAG.tar in this folder)")
     add("--platform", metavar="OS/ARCH[/VARIANT]", help="which image of an index (default: linux, this machine's)")
     jobs = f"connections for layers, 1 to {MAX_JOBS} (default: {DEFAULT_JOBS})"
-    add("-j", "--jobs", metavar="N", type=_jobs, default=DEFAULT_JOBS, help=jobs)
+    add("-j", "--jobs", metavar="N", type=jobs_of, default=DEFAULT_JOBS, help=jobs)
     add("--chunk-size", metavar="SIZE", type=_chunk_size, help="1MiB to 20MiB (default: by the layer's size)")
     add("--force", action="store_true", help="replace FILE when it holds something else")
-    add("--profile", metavar="NAME", help="AWS profile (default: AWS_PROFILE, else the default one)")
-    add("--endpoint-url", metavar="URL", help="of the ECR API (default: AWS_ENDPOINT_URL_ECR, else Amazon's)")
-    add("--json", action="store_true", help="print the result as one JSON object")
-    add("--progress", choices=KINDS, default="auto", help="auto: a bar on a terminal, else a line every ten seconds")
+    add_aws_arguments(parser)
+    add_output_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -124,12 +123,6 @@ def _output(text: str | None) -> Path | None:
     if text in ("", "-"):
         raise UsageError("-o takes the name of a file", hint="layers arrive in any order, so a pipe can't take them")
     return None if text is None else Path(text)
-
-
-def _jobs(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= MAX_JOBS:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to {MAX_JOBS}")
-    return int(text)
 
 
 def _chunk_size(text: str) -> int:

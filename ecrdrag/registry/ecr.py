@@ -6,51 +6,16 @@ The stories and the command line, which builds the client, may enter.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Final, Protocol, TypedDict
 
 from ecrdrag.content import Descriptor, Digest
 from ecrdrag.errors import IntegrityError, TransferError
-from ecrdrag.manifest import DOCKER_LIST, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST, Index, Manifest, parse
+from ecrdrag.manifest import Index, Manifest, parse
 from ecrdrag.reference import ImageReference
+from ecrdrag.registry.ecr_api import ACCEPTED_TYPES, EcrPullApi, ImageId
 from ecrdrag.registry.ecr_errors import failure, translated
 from ecrdrag.registry.transport import BlobTransport, LinkRefusedError
-
-# Without all four, ECR would translate what is stored, and the digest would no longer hold.
-ACCEPTED_TYPES: Final = (OCI_INDEX, DOCKER_LIST, OCI_MANIFEST, DOCKER_MANIFEST)
-
-
-class ImageId(TypedDict, total=False):
-    """Name an image to the ECR API: ImageIdentifier of its model."""
-
-    imageDigest: str
-    imageTag: str
-
-
-class EcrApi(Protocol):
-    """What is used of boto3's ECR client; its methods are safe from many threads."""
-
-    def batch_get_image(
-        self,
-        *,
-        registryId: str,  # noqa: N803 - the API's own words
-        repositoryName: str,  # noqa: N803
-        imageIds: Sequence[ImageId],  # noqa: N803
-        acceptedMediaTypes: Sequence[str],  # noqa: N803
-    ) -> Mapping[str, object]:
-        """Fetch manifests; what is missing is listed in "failures"."""
-        ...
-
-    def get_download_url_for_layer(
-        self,
-        *,
-        registryId: str,  # noqa: N803
-        repositoryName: str,  # noqa: N803
-        layerDigest: str,  # noqa: N803
-    ) -> Mapping[str, object]:
-        """Mint a URL for one blob, good for an hour."""
-        ...
 
 
 @dataclass(slots=True)
@@ -64,7 +29,7 @@ class _Link:
 class EcrSource:
     """Read images of one repository; safe from many threads."""
 
-    def __init__(self, api: EcrApi, transport: BlobTransport, reference: ImageReference) -> None:
+    def __init__(self, api: EcrPullApi, transport: BlobTransport, reference: ImageReference) -> None:
         self._api = api
         self._transport = transport
         self._account = reference.ecr.account

@@ -1,13 +1,14 @@
 """Own the translation of what ECR and botocore refuse into our errors, with a hint each.
 
-registry/ecr.py may enter. The names are those of botocore's ECR model; a contract test holds the
-tables complete.
+The rooms of ECR in registry, and the command line, may enter. The names are those of botocore's ECR
+model; a contract test holds the tables complete.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from http import HTTPStatus
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -19,12 +20,26 @@ from ecrdrag.errors import (
     EcrdragError,
     IntegrityError,
     NotFoundError,
+    PartOffsetError,
+    RepositoryNotFoundError,
     TransferError,
+    TransientError,
     UnsupportedError,
+    UploadLostError,
     UsageError,
 )
+from ecrdrag.registry.ecr_api import number_of
 
 Translation = tuple[type[EcrdragError], str]
+
+
+class AlreadyThereError(ConflictError):
+    """What was to be made is there already, and the same: to a push that is success."""
+
+
+class TagTakenError(ConflictError):
+    """An immutable tag stands for another image."""
+
 
 _CREDENTIALS_HINT: Final = "run `aws sts get-caller-identity` with the same profile to see which credentials are in use"
 _LATER_HINT: Final = "wait a little and run the same command again"
@@ -39,18 +54,18 @@ ERROR_CODES: Final[Mapping[str, Translation]] = {
     "EmptyUploadException": (TransferError, "ECR takes no layer without bytes"),
     "ExclusionAlreadyExistsException": (ConflictError, ""),
     "ExclusionNotFoundException": (NotFoundError, ""),
-    "ImageAlreadyExistsException": (ConflictError, ""),
+    "ImageAlreadyExistsException": (AlreadyThereError, ""),
     "ImageArchivedException": (NotFoundError, _ARCHIVED_HINT),
     "ImageDigestDoesNotMatchException": (IntegrityError, "the manifest was changed on the way"),
     "ImageNotFoundException": (NotFoundError, "`aws ecr list-images` lists the tags and digests"),
     "ImageStorageClassUpdateNotSupportedException": (UnsupportedError, ""),
-    "ImageTagAlreadyExistsException": (ConflictError, "the repository's tags are immutable: choose another tag"),
-    "InvalidLayerException": (IntegrityError, "the layer was changed on the way"),
+    "ImageTagAlreadyExistsException": (TagTakenError, "the repository's tags are immutable: choose another tag"),
+    "InvalidLayerException": (IntegrityError, "the layer was changed on the way, or its file while it was read"),
     "InvalidLayerPartException": (TransferError, "the parts of a layer must follow each other"),
     "InvalidParameterException": (UsageError, ""),
     "InvalidTagParameterException": (UsageError, ""),
     "KmsException": (AuthError, _KMS_HINT),
-    "LayerAlreadyExistsException": (ConflictError, ""),
+    "LayerAlreadyExistsException": (AlreadyThereError, ""),
     "LayerInaccessibleException": (NotFoundError, "the image was deleted meanwhile, or its layer is archived"),
     "LayerPartTooSmallException": (TransferError, "every part but the last needs 5 MiB"),
     "LayersNotFoundException": (NotFoundError, "the image in the registry is damaged, or its layers were never pushed"),
@@ -60,14 +75,14 @@ ERROR_CODES: Final[Mapping[str, Translation]] = {
     "LimitExceededException": (TransferError, "a service quota of the account is used up: Service Quotas shows which"),
     "PullThroughCacheRuleAlreadyExistsException": (ConflictError, ""),
     "PullThroughCacheRuleNotFoundException": (NotFoundError, ""),
-    "ReferencedImagesNotFoundException": (NotFoundError, "the images of an index must be pushed before it"),
+    "ReferencedImagesNotFoundException": (TransientError, "the images of an index must be pushed before it"),
     "RegistryPolicyNotFoundException": (NotFoundError, ""),
     "ReplicationBackfillInProgressException": (ConflictError, _LATER_HINT),
     "ReplicationBackfillInvalidStatusException": (ConflictError, ""),
     "ReplicationBackfillNotFoundException": (NotFoundError, ""),
-    "RepositoryAlreadyExistsException": (ConflictError, ""),
+    "RepositoryAlreadyExistsException": (AlreadyThereError, ""),
     "RepositoryNotEmptyException": (ConflictError, "delete its images first, or force the deletion"),
-    "RepositoryNotFoundException": (NotFoundError, _ACCOUNT_HINT),
+    "RepositoryNotFoundException": (RepositoryNotFoundError, _ACCOUNT_HINT),
     "RepositoryPolicyNotFoundException": (NotFoundError, ""),
     "ScanNotFoundException": (NotFoundError, ""),
     "SecretNotFoundException": (NotFoundError, ""),
@@ -83,8 +98,13 @@ ERROR_CODES: Final[Mapping[str, Translation]] = {
     "UnableToListUpstreamImageReferrersException": (TransferError, _UPSTREAM_HINT),
     "UnsupportedImageTypeException": (UnsupportedError, ""),
     "UnsupportedUpstreamRegistryException": (UnsupportedError, ""),
-    "UploadNotFoundException": (TransferError, "the upload expired: start it again"),
+    "UploadNotFoundException": (UploadLostError, "the upload expired: start it again"),
     "ValidationException": (UsageError, ""),
+}
+
+# What another operation means by the same name: PutImage's view of what is there lags behind the uploads.
+_OPERATION_CODES: Final[Mapping[tuple[str, str], Translation]] = {
+    ("PutImage", "LayersNotFoundException"): (TransientError, "the layers of an image must be pushed before it"),
 }
 
 # Errors of every AWS service: "Common Errors" in the ECR API reference.
@@ -102,15 +122,25 @@ COMMON_CODES: Final[Mapping[str, Translation]] = {
     "OptInRequired": (AuthError, "the account has not enabled this region"),
     "RequestExpired": (AuthError, "check this machine's clock"),
     "SignatureDoesNotMatch": (AuthError, "check the secret access key and this machine's clock"),
-    "ThrottleException": (TransferError, _LATER_HINT),
-    "ThrottlingException": (TransferError, _LATER_HINT),
     "UnrecognizedClientException": (AuthError, _CREDENTIALS_HINT),
     "InternalFailure": (TransferError, _LATER_HINT),
     "ServiceUnavailable": (TransferError, _LATER_HINT),
     "UnknownOperationException": (UnsupportedError, "the endpoint does not offer this operation"),
+    # Too many requests: botocore has tried again after all of these (retries/standard.py) but the first.
+    "ThrottleException": (TransientError, _LATER_HINT),
+    "Throttling": (TransientError, _LATER_HINT),
+    "ThrottlingException": (TransientError, _LATER_HINT),
+    "ThrottledException": (TransientError, _LATER_HINT),
+    "RequestThrottled": (TransientError, _LATER_HINT),
+    "RequestThrottledException": (TransientError, _LATER_HINT),
+    "RequestLimitExceeded": (TransientError, _LATER_HINT),
+    "TooManyRequestsException": (TransientError, _LATER_HINT),
+    "BandwidthLimitExceeded": (TransientError, _LATER_HINT),
+    "SlowDown": (TransientError, _LATER_HINT),
 }
 
-# ImageFailureCode of the model: what BatchGetImage reports inside a 200.
+# ImageFailureCode and LayerFailureCode of the model: what BatchGetImage and BatchCheckLayerAvailability
+# report inside a 200.
 FAILURE_CODES: Final[Mapping[str, Translation]] = {
     "InvalidImageDigest": (UsageError, ""),
     "InvalidImageTag": (UsageError, ""),
@@ -126,6 +156,8 @@ FAILURE_CODES: Final[Mapping[str, Translation]] = {
     "UpstreamTooManyRequests": (TransferError, _LATER_HINT),
     "UpstreamUnavailable": (TransferError, _UPSTREAM_HINT),
     "ImageInaccessible": (NotFoundError, _ARCHIVED_HINT),
+    "InvalidLayerDigest": (TransferError, "ECR takes no such digest"),
+    "MissingLayerDigest": (TransferError, "ECR takes no such digest"),
 }
 
 # What botocore raises before or instead of an answer; the first kind that fits is taken.
@@ -181,7 +213,7 @@ def translated(where: str) -> Iterator[None]:
 
 
 def failure(code: str, reason: str, where: str) -> EcrdragError:
-    """Build the error for one of BatchGetImage's failures."""
+    """Build the error for one of the failures inside an answer."""
     kind, hint = FAILURE_CODES.get(code, (TransferError, ""))
     return kind(f"{where}: {reason or code} ({code})", hint=hint)
 
@@ -204,10 +236,21 @@ def _url_of(error: boto.BotoCoreError) -> str:
 def _refusal(error: boto.ClientError, where: str) -> EcrdragError:
     answer = error.response.get("Error", {})
     code, message = answer.get("Code", "Unknown"), answer.get("Message", "")
-    kind, hint = ERROR_CODES.get(code) or COMMON_CODES.get(code) or _by_status(error)
-    return kind(f"{where}: {error.operation_name} was refused: {message or 'no reason given'} ({code})", hint=hint)
+    text = f"{where}: {error.operation_name} was refused: {message or 'no reason given'} ({code})"
+    last = number_of(error.response, "lastValidByteReceived")
+    if code == "InvalidLayerPartException" and last is not None:
+        return PartOffsetError(text, offset=last + 1)
+    kind, hint = (
+        _OPERATION_CODES.get((error.operation_name, code))
+        or ERROR_CODES.get(code)
+        or COMMON_CODES.get(code)
+        or _by_status(error)
+    )
+    return kind(text, hint=hint)
 
 
 def _by_status(error: boto.ClientError) -> Translation:
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    if status == HTTPStatus.TOO_MANY_REQUESTS:
+        return TransientError, _LATER_HINT
     return (AuthError, _CREDENTIALS_HINT) if status in (401, 403) else (TransferError, "")

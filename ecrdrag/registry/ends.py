@@ -1,22 +1,50 @@
-"""Own the protocol of the far end that images come from.
+"""Own the protocols of the far end: where images come from and where they go to.
 
-registry and the stories may enter. The end that images go to joins it with push.
+registry and the stories may enter.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
-from ecrdrag.content import BlobSource, Digest
+from ecrdrag.content import BlobDestination, BlobSource, Digest
 from ecrdrag.manifest import Index, Manifest
 
 
 class Source(BlobSource, Protocol):
-    """One repository to read from; safe from many threads."""
+    """One repository, or archive, to read from; safe from many threads."""
 
     def manifest(self, *, tag: str | None = None, digest: Digest | None = None) -> Manifest | Index:
         """Fetch a manifest or an index, byte for byte; with tag and digest both must agree.
 
         Raises NotFoundError, AuthError, TransferError, IntegrityError or UnsupportedError.
         """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class RepositorySettings:
+    """Say how to create a repository; kms_key is a key's id, ARN or alias."""
+
+    immutable: bool = False
+    scan_on_push: bool = False
+    kms_key: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+class Destination(BlobDestination, Protocol):
+    """One repository to write to; safe from many threads."""
+
+    def put_manifest(self, document: Manifest | Index, tag: str | None = None) -> bool:
+        """Put a document, byte for byte, whose blobs and children are there; False when it was there already.
+
+        Without a tag it has its digest only. Raises ConflictError for an immutable tag that another
+        digest holds, and TransientError when another try may help.
+        """
+        ...
+
+    def create_repository(self, settings: RepositorySettings) -> bool:
+        """Create the repository; False when it was there already, as it was then."""
         ...

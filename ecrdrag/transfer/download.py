@@ -8,22 +8,18 @@ was just written, while it is still in the page cache, so chunks may land in any
 
 from __future__ import annotations
 
-import logging
 import os
-import threading
-import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
 from ecrdrag.content import BlobSink, BlobSource, Descriptor
-from ecrdrag.errors import RangeIgnoredError, TransferError, TransientError
+from ecrdrag.errors import RangeIgnoredError, TransientError
 from ecrdrag.transfer.blob import BlobInFlight, Chunk
-from ecrdrag.transfer.retry import RetryPolicy
-
-log = logging.getLogger(__name__)
+from ecrdrag.transfer.crew import Crew
+from ecrdrag.transfer.progress import Progress, Silence
+from ecrdrag.transfer.retry import RetryPolicy, Tries
 
 MIB: Final = 1024 * 1024
 # The span that Amazon's containerd resolver documents for parallel layer downloads.
@@ -31,36 +27,6 @@ MIN_CHUNK: Final = MIB
 MAX_CHUNK: Final = 20 * MIB
 DEFAULT_JOBS: Final = 16
 MAX_HASHERS: Final = 4
-GRACE: Final = 3.0  # seconds that a failed download waits for threads that hang in a call
-
-
-class Progress(Protocol):
-    """Hear how it goes; called from many threads once it has begun."""
-
-    def begin(self, size: int, blobs: int) -> None:
-        """Note that so many bytes in so many blobs have to come."""
-        ...
-
-    def advance(self, size: int) -> None:
-        """Count size more bytes as landed; negative when bytes were lost."""
-        ...
-
-    def blob_done(self, blob: Descriptor) -> None:
-        """Note that a blob is whole and verified."""
-        ...
-
-
-class Silence:
-    """Progress for nobody."""
-
-    def begin(self, size: int, blobs: int) -> None:
-        """Do nothing."""
-
-    def advance(self, size: int) -> None:
-        """Do nothing."""
-
-    def blob_done(self, blob: Descriptor) -> None:
-        """Do nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,83 +94,38 @@ class _Engine:
             BlobInFlight(each.blob, each.sink, chunk_size or chunk_size_for(each.blob.size, jobs)) for each in downloads
         ]
         self._jobs = min(jobs, sum(len(blob.chunks) for blob in self._blobs))
-        self._working = 0
-        self._queue = self._all_chunks()
-        self._stop = threading.Event()
-        self._changed = threading.Condition()
-        self._first_error: BaseException | None = None
+        self._crew = Crew("download", source.abort)
 
     def run(self) -> None:
         self._progress.begin(sum(blob.descriptor.size for blob in self._blobs), len(self._blobs))
-        # Daemons, so that one that waits for a silent server can't keep the process from ending.
-        workers = [threading.Thread(target=self._work, name="download", daemon=True) for _ in range(self._jobs)]
         with ThreadPoolExecutor(min(MAX_HASHERS, os.cpu_count() or 1), "hash") as self._hashers:
-            with self._failing():  # Ctrl-C reaches this thread, which waits
+            with self._crew.failing():
                 for blob in self._blobs:
                     self._hash_soon(blob)
-                for worker in workers:
-                    self._start(worker)
-                self._wait_for_workers()
-            self._end(workers)
-        if self._first_error is not None:
-            raise self._first_error
+            self._crew.run(self._jobs, self._all_chunks(), self._fetch)
+            if self._crew.stopping:
+                for blob in self._blobs:
+                    blob.close()
+        self._crew.check()
         for blob in self._blobs:
             blob.check_verified()
-
-    def _start(self, worker: threading.Thread) -> None:
-        with self._changed:
-            self._working += 1
-        try:
-            worker.start()
-        except RuntimeError as error:  # the system has no more threads: fewer do as well, none doesn't
-            with self._changed:
-                self._working -= 1
-                if self._working == 0:
-                    raise TransferError("the system gives no thread", hint="try a smaller -j") from error
-
-    def _wait_for_workers(self) -> None:
-        with self._changed:
-            self._changed.wait_for(lambda: self._working == 0 or self._stop.is_set())
-
-    def _end(self, workers: Sequence[threading.Thread]) -> None:
-        """Wait for the workers; after a failure no longer than GRACE for those that hang in a call."""
-        deadline = time.monotonic() + GRACE
-        for worker in workers:
-            if worker.ident is not None:
-                worker.join(max(0.0, deadline - time.monotonic()) if self._stop.is_set() else None)
-        if self._stop.is_set():
-            for blob in self._blobs:
-                blob.close()
 
     def _all_chunks(self) -> Iterator[tuple[BlobInFlight, Chunk]]:
         for blob in self._blobs:
             for chunk in blob.chunks:
                 yield blob, chunk
 
-    def _work(self) -> None:
-        try:
-            with self._failing():
-                while (task := self._next()) is not None:
-                    self._fetch(*task)
-        finally:
-            with self._changed:
-                self._working -= 1
-                self._changed.notify_all()
-
-    def _next(self) -> tuple[BlobInFlight, Chunk] | None:
-        with self._changed:
-            return None if self._stop.is_set() else next(self._queue, None)
-
-    def _fetch(self, blob: BlobInFlight, chunk: Chunk) -> None:
+    def _fetch(self, task: tuple[BlobInFlight, Chunk]) -> None:
         """Try until the chunk has landed; count the tries in a row that got no further."""
-        failures = furthest = 0
-        while chunk.open and not self._stop.is_set():
+        blob, chunk = task
+        tries = Tries(self._retry, f"blob {blob.descriptor.digest}")
+        while chunk.open and not self._crew.stopping:
             try:
                 self._receive(blob, chunk)
                 return
             except RangeIgnoredError as error:
                 cause: TransientError = error
-                position = chunk.position
+                tries.reached(chunk.position)
                 lost, whole = blob.restart_whole(chunk)
                 self._progress.advance(-lost)
                 if whole is None:  # another thread reads the blob now
@@ -212,53 +133,23 @@ class _Engine:
                 chunk = whole
             except TransientError as error:
                 cause = error
-                position = chunk.position
-            failures = failures + 1 if position <= furthest else 1
-            furthest = max(furthest, position)
-            self._pause(blob, failures, cause)
+                tries.reached(chunk.position)
+            self._crew.pause(tries.failed(cause))
 
     def _receive(self, blob: BlobInFlight, chunk: Chunk) -> None:
         for view in self._source.read(blob.descriptor, chunk.position, chunk.stop):
-            if self._stop.is_set() or not blob.place(chunk, view):
+            if self._crew.stopping or not blob.place(chunk, view):
                 return
             self._progress.advance(len(view))
             self._hash_soon(blob)
         if chunk.open:
             raise TransientError(f"blob {blob.descriptor.digest} ended at byte {chunk.position} of {chunk.stop}")
 
-    def _pause(self, blob: BlobInFlight, failures: int, cause: TransientError) -> None:
-        if failures >= self._retry.tries:
-            raise TransferError(
-                f"gave up on blob {blob.descriptor.digest} after {failures} tries without progress: {cause}",
-                hint=cause.hint or "run the same command again when the line is better",
-            ) from cause
-        delay = self._retry.delay(failures)
-        log.info("blob %s: %s; trying again in %.1f s", blob.descriptor.digest, cause, delay)
-        self._stop.wait(delay)
-
     def _hash_soon(self, blob: BlobInFlight) -> None:
         if blob.claim_hashing():
             self._hashers.submit(self._hash, blob)
 
     def _hash(self, blob: BlobInFlight) -> None:
-        with self._failing():
-            if not self._stop.is_set() and blob.hash_landed():
+        with self._crew.failing():
+            if not self._crew.stopping and blob.hash_landed():
                 self._progress.blob_done(blob.descriptor)
-
-    @contextmanager
-    def _failing(self) -> Iterator[None]:
-        """Make whatever goes wrong in a thread the failure of the whole download."""
-        try:
-            yield
-        except BaseException as error:  # noqa: BLE001 - raised again by run()
-            self._fail(error)
-
-    def _fail(self, error: BaseException) -> None:
-        with self._changed:
-            if self._first_error is None:
-                self._first_error = error
-            else:
-                log.debug("after the first failure: %s", error)
-            self._stop.set()
-            self._changed.notify_all()
-        self._source.abort()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
+
 import botocore.session
 import pytest
 from botocore.exceptions import (
@@ -13,11 +16,14 @@ from botocore.exceptions import (
     SSLError,
     UnauthorizedSSOTokenError,
 )
-from botocore.model import StringShape
+from botocore.model import Shape, StringShape, StructureShape
+from botocore.retries.standard import RetryContext, ThrottledRetryableChecker
 
 from ecrdrag import errors
-from ecrdrag.registry.ecr import ACCEPTED_TYPES
+from ecrdrag.registry.ecr_api import ACCEPTED_TYPES
+from ecrdrag.registry.ecr_destination import MAX_DIGESTS, MAX_PART
 from ecrdrag.registry.ecr_errors import COMMON_CODES, ERROR_CODES, FAILURE_CODES, failure, translated
+from ecrdrag.registry.ecr_parts import write_part
 
 MODEL = botocore.session.Session().get_service_model("ecr")
 WHERE = "123456789012.dkr.ecr.us-west-2.amazonaws.com/my/app"
@@ -42,10 +48,32 @@ def test_every_modelled_error_of_ecr_is_mapped_and_nothing_else() -> None:
     assert set(ERROR_CODES) == {shape.name for shape in MODEL.error_shapes}
 
 
-def test_every_failure_code_of_batch_get_image_is_mapped_and_nothing_else() -> None:
-    shape = MODEL.shape_for("ImageFailureCode")
+def codes_of(name: str) -> set[str]:
+    shape = MODEL.shape_for(name)
     assert isinstance(shape, StringShape)
-    assert set(FAILURE_CODES) == set(shape.enum)
+    return set(shape.enum)
+
+
+def test_every_failure_code_inside_an_answer_is_mapped_and_nothing_else() -> None:
+    assert set(FAILURE_CODES) == codes_of("ImageFailureCode") | codes_of("LayerFailureCode")
+
+
+def is_throttling(code: str) -> bool:
+    """Ask botocore whether it takes a code for "too many requests"."""
+    context = RetryContext(attempt_number=1, parsed_response={"Error": {"Code": code}})
+    return bool(ThrottledRetryableChecker().is_retryable(context))
+
+
+def test_too_many_requests_are_worth_another_try_also_where_botocore_makes_none() -> None:
+    codes = {code for code, (kind, _) in COMMON_CODES.items() if issubclass(kind, errors.TransientError)}
+    assert "ThrottlingException" in codes
+    assert {code for code in codes if not is_throttling(code)} == {"ThrottleException"}
+
+
+def test_a_quota_that_is_used_up_is_not_worth_another_try_whatever_botocore_thinks() -> None:
+    throttled = {code for code in ERROR_CODES if is_throttling(code)}
+    assert throttled == {"LimitExceededException"}
+    assert not isinstance(translation_of(refused("LimitExceededException")), errors.TransientError)
 
 
 def test_no_code_stands_in_two_tables() -> None:
@@ -70,6 +98,7 @@ def test_a_failure_inside_an_answer_is_an_error(code: str) -> None:
 def test_an_unknown_refusal_is_judged_by_its_status() -> None:
     assert translation_of(refused("Odd", status=403)).exit_code == 3
     assert translation_of(refused("Odd", status=500)).exit_code == 5
+    assert isinstance(translation_of(refused("Odd", status=429)), errors.TransientError)
     assert failure("Odd", "", WHERE).exit_code == 5
 
 
@@ -94,7 +123,22 @@ def test_an_answer_that_botocore_stumbles_over_is_a_transfer_error(error: Except
     assert str(translation_of(error)).startswith(f"{WHERE}: the answer of the ECR API can't be read: ")
 
 
+def members_of(operation: str) -> Mapping[str, Shape]:
+    shape = MODEL.operation_model(operation).input_shape
+    assert isinstance(shape, StructureShape)
+    return shape.members
+
+
 def test_the_limits_of_the_model_hold_what_we_send() -> None:
-    types = MODEL.operation_model("BatchGetImage").input_shape
-    assert types is not None
-    assert len(ACCEPTED_TYPES) <= types.members["acceptedMediaTypes"].metadata["max"]
+    assert len(ACCEPTED_TYPES) <= members_of("BatchGetImage")["acceptedMediaTypes"].metadata["max"]
+    assert members_of("BatchCheckLayerAvailability")["layerDigests"].metadata["max"] == MAX_DIGESTS
+    assert members_of("UploadLayerPart")["layerPartBlob"].metadata["max"] == MAX_PART
+
+
+def test_the_request_of_a_part_has_the_members_of_the_model() -> None:
+    names = {"registryId": "1", "repositoryName": "app", "uploadId": "2"}
+    assert json.loads(write_part(names, 0, 3, [memoryview(b"abc")])).keys() == members_of("UploadLayerPart").keys()
+
+
+def test_parts_travel_in_the_protocol_that_they_are_written_for() -> None:
+    assert (MODEL.resolved_protocol, MODEL.metadata["jsonVersion"]) == ("json", "1.1")

@@ -16,7 +16,8 @@ from ecrdrag.errors import IntegrityError, NotFoundError, TransferError
 from ecrdrag.localecr import LocalEcr
 from ecrdrag.manifest import DOCKER_MANIFEST, Index, Manifest
 from ecrdrag.reference import ImageReference
-from ecrdrag.registry.ecr import EcrApi, EcrSource, ImageId
+from ecrdrag.registry.ecr import EcrSource
+from ecrdrag.registry.ecr_api import EcrApi, ImageId
 from ecrdrag.registry.transport import BlobTransport, LinkRefusedError
 from ecrdrag.transfer.download import fetch
 from ecrdrag.transfer.retry import RetryPolicy

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import re
 import subprocess
 import sys
 import threading
@@ -115,10 +116,6 @@ def test_help_loads_nothing_heavy() -> None:
     assert ended.stdout.splitlines()[-1] == "set()"
 
 
-def test_push_says_that_it_cannot_yet(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["push", "app.tar"]) == 8
-    assert "app.tar can't be pushed" in capsys.readouterr().err
-
 
 @pytest.mark.parametrize(
     ("text", "size"), [("1048576", 2**20), ("1MiB", 2**20), ("8m", 2**23), ("20MB", 20 * 2**20), ("2048k", 2**21)]
@@ -147,6 +144,38 @@ def test_plain_progress_prints_a_line_each_interval(capsys: pytest.CaptureFixtur
     last = capsys.readouterr().err.splitlines()[-1]
     assert last.startswith("1.0 of 4.0 MiB (25 %), ")
     assert last.endswith("layers 1/2")
+
+
+def test_a_plain_line_says_what_moves_and_does_without_a_total_and_layers() -> None:
+    with ExitStack() as stack:
+        progress = Plain(stack, 60, "read")
+        progress.begin(None, 0)
+        progress.advance(12 * 1024 * 1024)
+        assert re.fullmatch(r"read: 12\.0 MiB, [\d,.]+ MiB/s", progress.line())
+
+
+def test_a_plain_line_of_nothing_to_move_is_complete() -> None:
+    with ExitStack() as stack:
+        progress = Plain(stack, 60)
+        progress.begin(0, 1)
+        assert progress.line() == "0.0 of 0.0 MiB (100 %), 0.0 MiB/s, layers 0/1"
+
+
+def test_the_bar_says_what_moves_and_does_without_a_total_and_layers(capsys: pytest.CaptureFixture[str]) -> None:
+    with display("bar", quiet=False, label="read") as progress:
+        progress.begin(None, 0)
+        progress.advance(2048)
+        progress.blob_done(BLOB)
+    err = capsys.readouterr().err
+    assert "read: 2.00kB [" in err
+    assert "layers" not in err
+
+
+def test_display_hands_the_label_to_the_plain_line() -> None:
+    with display("plain", quiet=False, label="upload") as progress:
+        assert isinstance(progress, Plain)
+        progress.begin(1024 * 1024, 2)
+        assert progress.line().startswith("upload: 0.0 of 1.0 MiB (0 %), ")
 
 
 def test_the_bar_shows_bytes_and_layers_and_ends_with_its_context(capsys: pytest.CaptureFixture[str]) -> None:

@@ -278,7 +278,7 @@ def test_ctrl_c_in_the_waiting_thread_stops_the_workers(monkeypatch: pytest.Monk
     def interrupted(engine: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("ecrdrag.transfer.download._Engine._wait_for_workers", interrupted)
+    monkeypatch.setattr("ecrdrag.transfer.crew.Crew._wait_for_workers", interrupted)
     source = ScriptedSource([NOISE], then=cut_after(1))
     before = threading.active_count()
     with pytest.raises(KeyboardInterrupt):
@@ -290,7 +290,7 @@ def test_ctrl_c_in_the_waiting_thread_stops_the_workers(monkeypatch: pytest.Monk
 def test_a_thread_that_hangs_in_a_call_holds_no_failure_up_and_writes_nothing_later(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("ecrdrag.transfer.download.GRACE", 0.01)
+    monkeypatch.setattr("ecrdrag.transfer.crew.GRACE", 0.01)
     hanging, release = threading.Event(), threading.Event()
 
     def hang(content: bytes, start: int, stop: int) -> Iterator[bytes]:
@@ -314,7 +314,7 @@ def test_a_thread_that_hangs_in_a_call_holds_no_failure_up_and_writes_nothing_la
 
 
 def test_a_failure_is_raised_only_when_the_last_write_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ecrdrag.transfer.download.GRACE", 0.0)
+    monkeypatch.setattr("ecrdrag.transfer.crew.GRACE", 0.0)
     writing, release, raised = threading.Event(), threading.Event(), threading.Event()
 
     class SlowDisk(MemorySink):

@@ -1,0 +1,75 @@
+"""Own the choice of what a push takes out of an archive, and where each image goes.
+
+The stories may enter.
+"""
+
+from __future__ import annotations
+
+import logging
+from contextlib import suppress
+from dataclasses import dataclass, replace
+
+from ecrdrag.archive.contents import ArchivedImage, choose, listed
+from ecrdrag.archive.reader import ArchiveReader
+from ecrdrag.content import Digest
+from ecrdrag.errors import ArchiveError, NotFoundError, UsageError
+from ecrdrag.reference import ImageReference
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Aim:
+    """One image of an archive, and every reference that it is to have."""
+
+    image: ArchivedImage
+    references: tuple[ImageReference, ...]
+
+
+def aims_of(archive: ArchiveReader, reference: ImageReference | None, wish: str | None) -> tuple[Aim, ...]:
+    """Say which images go where: one image to the reference, else each to its own names.
+
+    wish is a name or a digest, as choose() takes it. Raises UsageError, or NotFoundError for a
+    wish that nothing fits; both list what is there.
+    """
+    images = archive.images if wish is None else (_wished(archive, wish),)
+    if reference is None:
+        return tuple(_to_its_names(archive, image) for image in images)
+    if len(images) > 1:
+        raise UsageError(
+            f"{archive.where} holds {len(images)} images: choose one for {reference} with --image",
+            hint=listed(images),
+        )
+    return (Aim(images[0], (reference,)),)
+
+
+def _wished(archive: ArchiveReader, wish: str) -> ArchivedImage:
+    if image := choose(archive.images, wish, archive.where):
+        return image
+    with suppress(ValueError, ArchiveError):  # one platform's image inside an index has no name of its own
+        return ArchivedImage((), archive.manifest(digest=Digest.parse(wish)).digest)
+    raise NotFoundError(f"{archive.where} holds no image {wish}", hint=listed(archive.images))
+
+
+def _to_its_names(archive: ArchiveReader, image: ArchivedImage) -> Aim:
+    found = {name: _reference_of(name, image) for name in image.names}
+    references = tuple(dict.fromkeys(reference for reference in found.values() if reference))
+    others = [name for name, reference in found.items() if reference is None]
+    if not references:
+        called = f"is called {', '.join(others)}, which is not in ECR" if others else "has no name"
+        raise UsageError(
+            f"{archive.where}: image {image.digest} {called}",
+            hint="say where it goes: ARCHIVE ACCOUNT.dkr.ecr.REGION.amazonaws.com/NAME:TAG",
+        )
+    if others:
+        log.warning("%s: not pushed, since not in ECR: %s", archive.where, ", ".join(others))
+    return Aim(image, references)
+
+
+def _reference_of(name: str, image: ArchivedImage) -> ImageReference | None:
+    """Read a name, if it is one in ECR; docker_pull.py tags what was pulled by its digest with the hex digits."""
+    try:
+        reference = ImageReference.parse(name).with_default_tag()
+    except UsageError:
+        return None
+    return replace(reference, tag=None, digest=image.digest) if reference.tag == image.digest.hex else reference

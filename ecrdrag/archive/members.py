@@ -1,0 +1,66 @@
+"""Own the protocol by which an archive's files are read: by name, from any byte, whatever holds them.
+
+The archive room may enter. Names come from the archive and are lookup keys only: nothing is ever
+written to, or read from, a path that an archive made up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from ecrdrag.errors import ArchiveError
+
+# skopeo and podman read no larger JSON: containers/image, internal/iolimits.
+MAX_JSON_SIZE: Final = 4 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One regular file of an archive; size in bytes. place is the container's own business."""
+
+    name: str
+    size: int
+    place: int = 0
+
+
+class Members(Protocol):
+    """The files of one archive; safe from many threads."""
+
+    @property
+    def where(self) -> str:
+        """What users call the archive."""
+        ...
+
+    def find(self, name: str) -> Member | None:
+        """Find a file by its name, through links that stay inside the archive; None when there is none.
+
+        Raises ArchiveError when what has the name is no regular file, or a link that leads out of
+        the archive or nowhere.
+        """
+        ...
+
+    def names(self) -> tuple[str, ...]:
+        """List the names of files and links, in the order of the archive."""
+        ...
+
+    def read(self, member: Member, start: int, stop: int) -> Iterator[memoryview]:
+        """Yield bytes [start, stop) of a file in order; a view is valid until the next one is asked for.
+
+        Raises ArchiveError when the file can't be read or ends early.
+        """
+        ...
+
+    def close(self) -> None:
+        """Give back what is open; no read may be in progress."""
+        ...
+
+
+def content_of(members: Members, member: Member) -> bytes:
+    """Read a small file whole; raise ArchiveError when it is too large for the JSON that it should be."""
+    if member.size > MAX_JSON_SIZE:
+        raise ArchiveError(
+            f"{members.where}: {member.name} has {member.size} bytes, over the limit of {MAX_JSON_SIZE} for JSON"
+        )
+    return b"".join(members.read(member, 0, member.size))
