@@ -1,7 +1,8 @@
 """Own `make demo`: the main job from beginning to end, on a machine without AWS.
 
 Starts a local ECR, puts an image into it as any AWS client would, pulls it by ARN with
-docker_pull.py, reads the tar back, and says what to type next.
+docker_pull.py, reads the tar back, pushes it to a repository in another region with
+docker_push.py, and says what to type next.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ FOLDER = HOME / ".demo"
 REGION = "us-west-2"
 REPOSITORY = "demo/hello"
 REFERENCE = f"ecr.aws/arn:aws:ecr:{REGION}:123456789012:repository/{REPOSITORY}:1.0"
+FAR_REFERENCE = "210987654321.dkr.ecr.eu-central-1.amazonaws.com/carried/hello:1.0"
 ARCHITECTURES = ("amd64", "arm64")
 EXTRA_LAYER = 48 * 1024 * 1024  # bytes, so that there is something to see
 
@@ -45,19 +47,17 @@ def main() -> int:
         say(f"put an image for {' and '.join(ARCHITECTURES)} into {REPOSITORY}, over the ECR API")
         put_demo_image(environment)
         archive = FOLDER / "hello-1.0.tar"
-        command = [
-            sys.executable,
-            "docker_pull.py",
-            REFERENCE,
-            "-o",
-            str(archive.relative_to(HOME)),
-            *platform_option(),
-        ]
-        say(shlex.join(["python3", *command[1:]]))
-        subprocess.run(command, cwd=HOME, env=environment, check=True)
-    say("every blob in the tar against its name")
-    for name, size in verified_blobs(archive):
-        print(f"  {name[:32]}...  {size:>12,} bytes  ok")
+        place = str(archive.relative_to(HOME))
+        pulled = run(environment, "docker_pull.py", REFERENCE, "-o", place, *platform_option())
+        say("every blob in the tar against its name")
+        for name, size in verified_blobs(archive):
+            print(f"  {name[:32]}...  {size:>12,} bytes  ok")
+        pushed = run(environment, "docker_push.py", place, FAR_REFERENCE, "--create-repository")
+    say("one digest on both sides")
+    digests = {pulled.split()[-1], pushed.strip().rpartition("@")[2]}
+    if len(digests) != 1:
+        raise SystemExit(f"the digests differ: {', '.join(digests)}")
+    print(f"  {digests.pop()}")
     say_what_next(archive.relative_to(HOME))
     return 0
 
@@ -78,6 +78,16 @@ def local_ecr() -> Iterator[Mapping[str, str]]:
             yield {**os.environ, **{name: shlex.split(value)[0] for name, value in exports.items()}}
         finally:
             server.send_signal(signal.SIGTERM)
+
+
+def run(environment: Mapping[str, str], *command: str) -> str:
+    """Say a command, run it as a user would, and give what it printed."""
+    say(shlex.join(["python3", *command]))
+    done = subprocess.run(
+        [sys.executable, *command], cwd=HOME, env=environment, stdout=subprocess.PIPE, text=True, check=True
+    )
+    print(done.stdout, end="")
+    return done.stdout
 
 
 def put_demo_image(environment: Mapping[str, str]) -> None:

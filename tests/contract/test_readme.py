@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ecrdrag import __version__, errors
-from ecrdrag.cli import pull, serve
+from ecrdrag.cli import pull, push, serve
 from ecrdrag.cli.main import COMMANDS, EXIT_BUG, EXIT_CLOSED_PIPE, EXIT_INTERRUPTED
 from ecrdrag.reference import ImageReference
 
@@ -23,11 +23,12 @@ def options_of(command: object) -> set[str]:
     return {name for action in parser._actions for name in action.option_strings}
 
 
-def test_the_option_table_of_a_pull_has_every_option_and_no_other() -> None:
-    rows = [line.split("|")[1] for line in README.replace(r"\|", "/").splitlines() if line.startswith("| `-")]
+@pytest.mark.parametrize(("title", "command"), [("Pull an image", pull), ("Push an archive", push)])
+def test_the_option_table_of_a_command_has_every_option_and_no_other(title: str, command: object) -> None:
+    section = README.partition(f"## {title}\n")[2].partition("\n## ")[0].replace(r"\|", "/")
+    rows = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `-")]
     named = {name for row in rows for name in re.findall(r"(?<![\w-])--?[a-z][a-z-]*", row)}
-    both = {"--output": "-o", "--jobs": "-j"}
-    assert named - {"-q", "-v"} == options_of(pull) - set(both)
+    assert named - {"-q", "-v"} == options_of(command) - {"--output", "--jobs"}
 
 
 def test_every_option_of_serve_that_readme_names_is_there() -> None:
@@ -44,8 +45,8 @@ def test_the_exit_codes_are_those_of_the_errors() -> None:
 
 def test_every_reference_in_readme_is_read() -> None:
     hexadecimal = "0" * 64
-    found = re.findall(r"^ +(?:python3 docker_pull.py )?((?:ecr\.aws/|\d{12}\.)\S+)$", README, re.MULTILINE)
-    assert len(found) == 7
+    found = re.findall(r"^ +(?:python3 docker_pull.py |.*docker_push.py \S+ )?((?:ecr\.aws/|\d{12}\.)\S+)(?: --create-repository)?$", README, re.MULTILINE)
+    assert len(found) == 9
     for text in found:
         assert ImageReference.parse(text.replace("…", hexadecimal))
 
