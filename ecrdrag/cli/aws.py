@@ -81,9 +81,10 @@ class AwsSettings:
         return bundle
 
     def _retries(self) -> dict[str, str | int]:
-        settings = self._botocore.get_config_variable
-        mode = settings("retry_mode") or "standard"
-        return {"mode": mode} if settings("max_attempts") else {"mode": mode, "total_max_attempts": _ATTEMPTS}
+        # Asked for itself: where the user says nothing, older botocore answers with its own default, legacy.
+        mode = os.environ.get("AWS_RETRY_MODE") or self._botocore.get_scoped_config().get("retry_mode") or "standard"
+        limited = self._botocore.get_config_variable("max_attempts")
+        return {"mode": mode} if limited else {"mode": mode, "total_max_attempts": _ATTEMPTS}
 
     def _check_credentials(self) -> None:
         """Find them now: what goes wrong here is not the ECR API's fault."""

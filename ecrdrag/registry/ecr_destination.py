@@ -33,7 +33,7 @@ from ecrdrag.registry.ecr_api import (
     structures_of,
     text_of,
 )
-from ecrdrag.registry.ecr_errors import AlreadyThereError, TagTakenError, failure, translated
+from ecrdrag.registry.ecr_errors import AlreadyThereError, TagTakenError, UnansweredError, failure, translated
 from ecrdrag.registry.ecr_parts import WrittenPart, write_part
 from ecrdrag.registry.ends import RepositorySettings
 
@@ -196,7 +196,7 @@ class EcrUpload:
         """Send a part and return the offset of the next byte that the registry takes.
 
         Raises PartOffsetError when that was another byte than part.start, UploadLostError when the upload
-        has to begin again, TransientError when the answer was lost: sent again, the part is accepted or
+        has to begin again, TransientError when there is no answer, or one that was cut: sent again, the part is accepted or
         refused with the right offset.
         """
         repository = self._repository
@@ -214,6 +214,8 @@ class EcrUpload:
             if error.offset == part.start:  # not the offset is wrong, but something that another try won't mend
                 raise TransferError(str(error)) from None
             raise
+        except UnansweredError as error:  # a long way is behind us: the engine tries longer than botocore may
+            raise TransientError(str(error), hint=error.hint) from error
         last = number_of(answer, "lastByteReceived")
         if last is None or not part.start <= last + 1 <= part.stop:
             raise repository.unusable("UploadLayerPart")

@@ -33,6 +33,10 @@ from ecrdrag.registry.ecr_api import number_of
 Translation = tuple[type[EcrdragError], str]
 
 
+class UnansweredError(TransferError):
+    """The API can't be reached or is out of order, and botocore has tried as often as it may."""
+
+
 class AlreadyThereError(ConflictError):
     """What was to be made is there already, and the same: to a push that is success."""
 
@@ -86,7 +90,7 @@ ERROR_CODES: Final[Mapping[str, Translation]] = {
     "RepositoryPolicyNotFoundException": (NotFoundError, ""),
     "ScanNotFoundException": (NotFoundError, ""),
     "SecretNotFoundException": (NotFoundError, ""),
-    "ServerException": (TransferError, _LATER_HINT),
+    "ServerException": (UnansweredError, _LATER_HINT),
     "SigningConfigurationNotFoundException": (NotFoundError, ""),
     "TemplateAlreadyExistsException": (ConflictError, ""),
     "TemplateNotFoundException": (NotFoundError, ""),
@@ -123,8 +127,8 @@ COMMON_CODES: Final[Mapping[str, Translation]] = {
     "RequestExpired": (AuthError, "check this machine's clock"),
     "SignatureDoesNotMatch": (AuthError, "check the secret access key and this machine's clock"),
     "UnrecognizedClientException": (AuthError, _CREDENTIALS_HINT),
-    "InternalFailure": (TransferError, _LATER_HINT),
-    "ServiceUnavailable": (TransferError, _LATER_HINT),
+    "InternalFailure": (UnansweredError, _LATER_HINT),
+    "ServiceUnavailable": (UnansweredError, _LATER_HINT),
     "UnknownOperationException": (UnsupportedError, "the endpoint does not offer this operation"),
     # Too many requests: botocore has tried again after all of these (retries/standard.py) but the first.
     "ThrottleException": (TransientError, _LATER_HINT),
@@ -181,9 +185,9 @@ _CLIENT_ERRORS: Final[tuple[tuple[tuple[type[Exception], ...], type[EcrdragError
         _CREDENTIALS_HINT,
     ),
     ((boto.ProfileNotFound,), UsageError, "{error}", "`aws configure list-profiles` lists what there is"),
-    ((boto.ConnectTimeoutError,), TransferError, "connecting to the ECR API at {url} timed out", ""),
-    ((boto.ReadTimeoutError,), TransferError, "the ECR API at {url} did not answer in time", _LATER_HINT),
-    ((boto.ProxyConnectionError,), TransferError, "the proxy for the ECR API at {url} does not answer", ""),
+    ((boto.ConnectTimeoutError,), UnansweredError, "connecting to the ECR API at {url} timed out", ""),
+    ((boto.ReadTimeoutError,), UnansweredError, "the ECR API at {url} did not answer in time", _LATER_HINT),
+    ((boto.ProxyConnectionError,), UnansweredError, "the proxy for the ECR API at {url} does not answer", ""),
     (
         (boto.SSLError,),
         TransferError,
@@ -192,7 +196,7 @@ _CLIENT_ERRORS: Final[tuple[tuple[tuple[type[Exception], ...], type[EcrdragError
     ),
     (
         (boto.EndpointConnectionError, boto.ConnectionClosedError, boto.HTTPClientError),
-        TransferError,
+        UnansweredError,
         "no connection to the ECR API at {url}",
         "check the network, the region and AWS_ENDPOINT_URL_ECR",
     ),

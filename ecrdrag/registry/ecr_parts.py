@@ -115,7 +115,7 @@ def _set_aside(
     part = params.get(_BLOB)
     if not isinstance(part, WrittenPart):
         return
-    if _speaks_json(model):
+    if model.service_model.resolved_protocol == "json":  # botocore may choose another one some day
         context[_CONTEXT] = part.body
     else:
         params[_BLOB] = base64.b64decode(json.loads(part.body)[_BLOB])
@@ -124,9 +124,3 @@ def _set_aside(
 def _put_in_place(params: MutableMapping[str, object], context: MutableMapping[str, object], **_: object) -> None:
     if _CONTEXT in context:
         params["body"] = context.pop(_CONTEXT)
-
-
-def _speaks_json(model: OperationModel) -> bool:
-    """Say whether botocore will write AWS JSON 1.1; its models may choose another protocol some day."""
-    service = model.service_model
-    return service.resolved_protocol == "json" and service.metadata.get("jsonVersion") == "1.1"

@@ -141,4 +141,4 @@ def test_the_request_of_a_part_has_the_members_of_the_model() -> None:
 
 
 def test_parts_travel_in_the_protocol_that_they_are_written_for() -> None:
-    assert (MODEL.resolved_protocol, MODEL.metadata["jsonVersion"]) == ("json", "1.1")
+    assert MODEL.resolved_protocol == "json"  # else the hooks hand over plain bytes, and the gain is gone

@@ -346,6 +346,18 @@ def test_a_part_whose_answer_is_lost_is_sent_again_and_the_upload_goes_on(
     assert opened.destination.missing([BLOB]) == set()
 
 
+@pytest.mark.parametrize("silence", [hanging_up, refusing("ServerException", 500)])
+def test_a_part_without_any_answer_is_worth_another_try(opened: Opened, silence: Callable[[Answer], Answer]) -> None:
+    up = opened.destination.begin(BLOB)
+    opened.faults.add("UploadLayerPart", silence)
+    with pytest.raises(TransientError):
+        up.send(up.encode(0, PART, [memoryview(DATA[:PART])]))
+    opened.faults.add("BatchCheckLayerAvailability", silence)
+    with pytest.raises(TransferError) as caught:
+        opened.destination.missing([BLOB])
+    assert not isinstance(caught.value, TransientError)
+
+
 def test_a_registry_that_took_less_says_so(opened: Opened) -> None:
     upload = opened.destination.begin(BLOB)
     opened.faults.add("UploadLayerPart", with_members(lastByteReceived=499))

@@ -445,19 +445,21 @@ def test_leaving_the_pool_stops_calls_in_progress_and_waits_for_its_threads() ->
         while True:
             yield b"x"
 
-    caller = threading.Thread(target=lambda: errors.append(pytest.raises(TransferError, call)))
-    errors: list[pytest.ExceptionInfo[TransferError]] = []
+    errors: list[TransferError] = []
 
     def call() -> None:
-        blocks.compress(endless(), lambda data: None)
+        with pytest.raises(TransferError) as caught:
+            blocks.compress(endless(), lambda data: None)
+        errors.append(caught.value)
 
+    caller = threading.Thread(target=call)
     with GzipBlocks(9, 2) as blocks:
         caller.start()
         assert begun.wait(PATIENCE)
     assert set(threading.enumerate()) - threads == {caller}
     left.set()
     caller.join(PATIENCE)
-    assert [str(error.value) for error in errors] == ["stopped"]
+    assert [str(error) for error in errors] == ["stopped"]
 
 
 def test_a_pool_that_is_left_in_the_middle_of_a_piece_is_stopped() -> None:

@@ -121,7 +121,7 @@ class Counter:
         self.done: list[Digest] = []
         self._lock = threading.Lock()
 
-    def begin(self, size: int, blobs: int) -> None:
+    def begin(self, size: int | None, blobs: int) -> None:
         self.total = size
 
     def advance(self, size: int) -> None:

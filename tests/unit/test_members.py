@@ -255,9 +255,10 @@ def test_names_that_are_no_utf_8_are_found_as_python_writes_them(tar: Open) -> N
 
 def test_folders_may_come_twice_and_are_not_listed(tar: Open) -> None:
     folder = header("a", kind=tarfile.DIRTYPE)
-    members = tar(folder + file("a/b", b"x") + folder + header("old/", kind=tarfile.AREGTYPE) + folder + END)
+    old = header("old/", kind=tarfile.AREGTYPE) + extension(record("path", "long/")) + header("cut")
+    members = tar(folder + file("a/b", b"x") + folder + old + folder + END)
     assert members.names() == ("a/b",)
-    for name in ("a", "old"):
+    for name in ("a", "old", "long"):
         with pytest.raises(ArchiveError, match=f"^app.tar: '{name}' is a folder, not a regular file$"):
             members.find(name)
 
@@ -544,6 +545,7 @@ def test_an_extended_header_of_negative_size_is_refused(tar: Open) -> None:
         b"10 path=a\n" + b"rest",
         b"8 path=a\n",
         b"11 path=ab",
+        b"10 path=ab9 path=b\n",
         b"7 path\n",
         b" 10 path=a\n",
         b"-1 path=a\n",
