@@ -166,7 +166,7 @@ class _Inflater:
 
     def decompress(self, data: bytes, max_length: int) -> bytes:
         output = self._inner.decompress(self._inner.unconsumed_tail + data, max_length)
-        self.needs_input = not self._inner.unconsumed_tail and len(output) < max_length
+        self.needs_input = not self._inner.unconsumed_tail
         return output
 
 

@@ -1,13 +1,19 @@
 """Own positioned reads and writes of one open file, on every system.
 
-The writer and the check of an existing file may enter.
+The archive room may enter.
 """
 
 from __future__ import annotations
 
 import os
 import threading
-from typing import Protocol
+from collections.abc import Iterator
+from typing import Final, Protocol
+
+from ecrdrag.errors import ArchiveError
+
+_BUFFER_SIZE: Final = 1024 * 1024
+_buffers = threading.local()
 
 
 class PositionedFile(Protocol):
@@ -65,3 +71,27 @@ class SeekingFile:
             data = os.read(self._descriptor, len(buffer))
         buffer[: len(data)] = data
         return len(data)
+
+
+def views_of(file: PositionedFile, what: str, start: int, stop: int) -> Iterator[memoryview]:
+    """Yield bytes [start, stop) of an open file in order; what names them in an ArchiveError."""
+    buffer = _take_buffer()
+    try:
+        while start < stop:
+            try:
+                count = file.read_at(buffer[: stop - start], start)
+            except OSError as error:
+                raise ArchiveError(f"{what} can't be read: {error.strerror or error}") from error
+            if count == 0:
+                raise ArchiveError(f"{what} ends {stop - start} bytes early: the file was cut while it was read")
+            yield buffer[:count]
+            start += count
+    finally:
+        _buffers.spare = buffer
+
+
+def _take_buffer() -> memoryview:
+    """Give each reading thread one buffer, and another only while that is in use."""
+    spare: memoryview | None = getattr(_buffers, "spare", None)
+    _buffers.spare = None
+    return memoryview(bytearray(_BUFFER_SIZE)) if spare is None else spare

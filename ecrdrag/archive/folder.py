@@ -13,9 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from ecrdrag.archive.file import positioned
+from ecrdrag.archive.file import positioned, views_of
 from ecrdrag.archive.members import Member
-from ecrdrag.archive.tar import MAX_MEMBERS, check_range, pieces_of, safe_name, shown
+from ecrdrag.archive.tar import MAX_MEMBERS, check_range, safe_name, shown
 from ecrdrag.errors import ArchiveError
 
 # A pipe or a link that takes the place of a file must neither hold us up nor be followed.
@@ -84,7 +84,7 @@ class FolderMembers:
 
     def _read(self, member: Member, start: int, stop: int) -> Iterator[memoryview]:
         with self._opened(member) as descriptor:
-            yield from pieces_of(positioned(descriptor), f"{self.where}: {shown(member.name)}", start, stop)
+            yield from views_of(positioned(descriptor), f"{self.where}: {shown(member.name)}", start, stop)
 
     @contextmanager
     def _opened(self, member: Member) -> Iterator[int]:

@@ -63,4 +63,4 @@ def content_of(members: Members, member: Member) -> bytes:
         raise ArchiveError(
             f"{members.where}: {member.name} has {member.size} bytes, over the limit of {MAX_JSON_SIZE} for JSON"
         )
-    return b"".join(members.read(member, 0, member.size))
+    return b"".join([bytes(view) for view in members.read(member, 0, member.size)])  # views share one buffer

@@ -7,15 +7,10 @@ from __future__ import annotations
 
 import os
 import tempfile
-import threading
 from collections.abc import Iterator
-from typing import Final
 
-from ecrdrag.archive.file import positioned
+from ecrdrag.archive.file import positioned, views_of
 from ecrdrag.errors import ArchiveError
-
-_BUFFER_SIZE: Final = 1024 * 1024
-_buffers = threading.local()
 
 
 class Spool:
@@ -46,16 +41,7 @@ class Spool:
 
     def read(self, start: int, stop: int) -> Iterator[memoryview]:
         """Yield bytes [start, stop) in order; a view is valid until the next one is asked for."""
-        buffer = _thread_buffer()
-        while start < stop:
-            try:
-                count = self._positioned.read_at(buffer[: stop - start], start)
-            except OSError as error:
-                raise self._error(error) from error
-            if count == 0:
-                raise ArchiveError(f"{self._what}: the temporary file ends at byte {start} of {stop}")
-            start += count
-            yield buffer[:count]
+        return views_of(self._positioned, f"{self._what}: the temporary file", start, stop)
 
     def descriptor(self) -> int:
         """Give a file descriptor of the caller's own on the same file."""
@@ -67,13 +53,13 @@ class Spool:
 
     def _error(self, error: OSError) -> ArchiveError:
         return ArchiveError(
-            f"{self._what}: the temporary file in {tempfile.gettempdir()} fails: {error.strerror or error}",
+            f"{self._what}: the temporary file in {_folder()} fails: {error.strerror or error}",
             hint="set TMPDIR to a folder with more room",
         )
 
 
-def _thread_buffer() -> memoryview:
-    if not hasattr(_buffers, "view"):
-        _buffers.view = memoryview(bytearray(_BUFFER_SIZE))
-    view: memoryview = _buffers.view
-    return view
+def _folder() -> str:
+    try:
+        return tempfile.gettempdir()
+    except OSError:  # none of the folders that it tries can be written to
+        return "TMPDIR"

@@ -1,6 +1,6 @@
 """Own the index of a tar: where the content of each member lies, by headers that are believed in nothing.
 
-The archive room may enter; the folder next door shares the rule for names and the way to read.
+The archive room may enter; the folder next door shares the rule for names.
 
 tarfile decodes header blocks here, but it doesn't walk: in Pythons that we run on, a pax header of 128 KiB
 makes it take 4 GiB, one of 1 MiB hours, and a negative size eternity (CVE-2024-6232, CVE-2025-8194).
@@ -11,14 +11,13 @@ from __future__ import annotations
 import os
 import re
 import tarfile
-import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-from ecrdrag.archive.file import PositionedFile, positioned
+from ecrdrag.archive.file import PositionedFile, positioned, views_of
 from ecrdrag.archive.members import Member
 from ecrdrag.archive.plan import BLOCK
 from ecrdrag.errors import ArchiveError
@@ -29,7 +28,6 @@ _MAX_EXTENSIONS: Final = 64 * 1024 * 1024  # all of them
 _MAX_NAME: Final = 4096  # Linux: PATH_MAX
 _MAX_LINKS: Final = 16
 _MAX_SHOWN: Final = 100  # characters of a name in a message
-_BUFFER_SIZE: Final = 1024 * 1024
 _NOT_A_TAR: Final = "give an archive as docker, podman, skopeo, crane and docker-pull write it, or an OCI layout folder"
 
 # POSIX pax: "length key=value\n", where length counts the whole record.
@@ -41,8 +39,6 @@ _PAX: Final = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE)
 _LONG: Final = {tarfile.GNUTYPE_LONGNAME: "path", tarfile.GNUTYPE_LONGLINK: "linkpath"}
 # GNU tar: offsets of the byte that says whether a block with more of the map of a sparse file follows.
 _SPARSE_MORE, _SPARSE_STILL_MORE = 482, 504
-
-_buffers = threading.local()
 
 
 class _Kind(Enum):
@@ -117,7 +113,7 @@ class TarMembers:
     def read(self, member: Member, start: int, stop: int) -> Iterator[memoryview]:
         """Yield bytes [start, stop) of a file in order; raise ArchiveError when it ends early."""
         check_range(member, start, stop)
-        return pieces_of(self._file, f"{self.where}: {shown(member.name)}", member.place + start, member.place + stop)
+        return views_of(self._file, f"{self.where}: {shown(member.name)}", member.place + start, member.place + stop)
 
     def close(self) -> None:
         """Close the file; no read may be in progress."""
@@ -344,30 +340,6 @@ def check_range(member: Member, start: int, stop: int) -> None:
     """Raise ValueError for bytes that a file doesn't have."""
     if not 0 <= start <= stop <= member.size:
         raise ValueError(f"[{start}, {stop}) is not inside the {member.size} bytes of {shown(member.name)}")
-
-
-def pieces_of(file: PositionedFile, what: str, start: int, stop: int) -> Iterator[memoryview]:
-    """Yield bytes [start, stop) of an open file in order; what names them in an ArchiveError."""
-    buffer = _take_buffer()
-    try:
-        while start < stop:
-            try:
-                count = file.read_at(buffer[: stop - start], start)
-            except OSError as error:
-                raise ArchiveError(f"{what} can't be read: {error.strerror or error}") from error
-            if count == 0:
-                raise ArchiveError(f"{what} ends {stop - start} bytes early: the file was cut while it was read")
-            yield buffer[:count]
-            start += count
-    finally:
-        _buffers.spare = buffer
-
-
-def _take_buffer() -> memoryview:
-    """Give each reading thread one buffer, and another only while that is in use."""
-    spare: memoryview | None = getattr(_buffers, "spare", None)
-    _buffers.spare = None
-    return memoryview(bytearray(_BUFFER_SIZE)) if spare is None else spare
 
 
 def _text(data: bytes) -> str:

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from ecrdrag.archive.compress import Compression
+from ecrdrag.archive.compress import Compression, require
 from ecrdrag.archive.convert import FORMATS, Conversion
 from ecrdrag.archive.intake import open_members
 from ecrdrag.archive.reader import ArchiveReader
@@ -57,7 +57,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("reference", metavar="REF", nargs="?", help="where it goes (default: the names in the archive)")
     add("--image", metavar="NAME", help="which image of the archive, by name or digest (default: all)")
     add(
-        "--compression", metavar="gzip[:LEVEL]|none", type=_compression, help="of docker's plain layers (default: gzip)"
+        "--compression",
+        metavar="gzip[:LEVEL]|igzip[:LEVEL]|none",
+        type=_compression,
+        help="of docker's plain layers (default: gzip); igzip is far quicker, but the digest depends on the "
+        "version of ISA-L and the kind of CPU",
     )
     add("--format", choices=FORMATS, help="of the manifest made for docker's format (default: docker)")
     jobs = f"layers at once, 1 to {MAX_JOBS} (default: {DEFAULT_UPLOAD_JOBS})"
@@ -77,12 +81,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Push and print what is in the registry now."""
+    if not arguments.archive:
+        raise UsageError("ARCHIVE is empty: name a file or a folder, or - for standard input")
     reference = _reference(arguments.reference)
     options = PushOptions(
         image=arguments.image, jobs=arguments.jobs, create=_settings(arguments), dry_run=arguments.dry_run
     )
     stage = partial(_stage, arguments)
     conversion = Conversion(arguments.compression or Compression(), arguments.format)
+    require(conversion.compression)
     with _open(arguments.archive, conversion, stage) as archive:
         if not archive.is_converted and (arguments.compression or arguments.format):
             log.warning("%s: --compression and --format change nothing: its manifests are kept", archive.where)

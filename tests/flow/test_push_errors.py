@@ -183,5 +183,6 @@ def test_a_pipe_that_ends_early_and_an_empty_one_are_refused(stocked: LocalEcr, 
 
 
 def test_nothing_to_push_is_a_usage_error(stocked: LocalEcr, tmp_path: Path) -> None:
-    ended = run("docker_push.py", cwd=tmp_path, env=environment_of(stocked))
-    assert (ended.code, "the following arguments are required: ARCHIVE" in ended.err) == (2, True)
+    for arguments, said in (((), "the following arguments are required: ARCHIVE"), (("",), "ARCHIVE is empty")):
+        ended = run("docker_push.py", *arguments, cwd=tmp_path, env=environment_of(stocked))
+        assert (ended.code, said in ended.err) == (2, True)

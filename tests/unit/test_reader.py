@@ -179,6 +179,15 @@ def test_a_manifest_without_a_media_type_has_that_of_the_index() -> None:
     assert manifest_in(layout_of(bare))[0].media_type == DOCKER_MANIFEST
 
 
+def test_json_of_several_megabytes_is_read_as_it_is() -> None:
+    files = docker_save_old()
+    manifest = files["manifest.json"]
+    assert isinstance(manifest, bytes)
+    padding = b"".join(b"%7d " % number for number in range(400_000))
+    wide = manifest[:-2] + b',"Padding":"' + padding + b'"}]'
+    assert manifest_in({**files, "manifest.json": wide})[0] == manifest_in(files)[0]
+
+
 def test_an_index_is_given_whole() -> None:
     index = index_of([hello_image("amd64"), hello_image("arm64")])
     with reading(oci_layout({"multi": index})) as reader:
