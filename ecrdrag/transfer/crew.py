@@ -20,6 +20,8 @@ from ecrdrag.errors import TransferError
 log = logging.getLogger(__name__)
 
 GRACE: Final = 3.0  # seconds that a failure waits for threads that hang in a call
+# Seconds between looks at what the system signalled: a Ctrl-C just before a wait doesn't end it, on Windows none does.
+HEARTBEAT: Final = 0.5
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -99,7 +101,8 @@ class Crew:
 
     def _wait_for_workers(self) -> None:
         with self._changed:
-            self._changed.wait_for(lambda: self._working == 0 or self._stop.is_set())
+            while not self._changed.wait_for(lambda: self._working == 0 or self._stop.is_set(), HEARTBEAT):
+                pass
 
     def _end(self, workers: Iterable[threading.Thread]) -> None:
         """Wait for the workers; after a failure no longer than GRACE for those that hang in a call."""

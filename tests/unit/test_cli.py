@@ -116,7 +116,6 @@ def test_help_loads_nothing_heavy() -> None:
     assert ended.stdout.splitlines()[-1] == "set()"
 
 
-
 @pytest.mark.parametrize(
     ("text", "size"), [("1048576", 2**20), ("1MiB", 2**20), ("8m", 2**23), ("20MB", 20 * 2**20), ("2048k", 2**21)]
 )

@@ -117,7 +117,8 @@ class Counter:
     """Progress that adds up."""
 
     def __init__(self) -> None:
-        self.total = self.landed = self.highest = 0
+        self.total: int | None = None
+        self.landed = self.highest = 0
         self.done: list[Digest] = []
         self._lock = threading.Lock()
 
