@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 
-from ecrdrag.archive.compress import DEFAULT_LEVEL, Compression, GzipBlocks
+from ecrdrag.archive.compress import Compression, GzipBlocks
 from ecrdrag.archive.contents import ArchivedImage, StoredBlob
 from ecrdrag.archive.decompress import SNIFFED, decompressed, sniff
 from ecrdrag.archive.docker import DockerArchive, DockerImage, DockerLayer
@@ -87,8 +87,9 @@ class ConvertedArchive:
         Raises IntegrityError for a layer that isn't what its config says, ArchiveError for what can't be read.
         """
         workers = os.cpu_count() or 1
-        level = self._conversion.compression.level or DEFAULT_LEVEL  # unused where layers stay plain
-        with GzipBlocks(level, workers) as gzip, ThreadPoolExecutor(workers, "convert") as pool:
+        wish = self._conversion.compression
+        compression = Compression() if wish.plain else wish  # unused where layers stay plain
+        with GzipBlocks(compression, workers) as gzip, ThreadPoolExecutor(workers, "convert") as pool:
             jobs = [pool.submit(self._make_ready, layer, gzip, advance) for layer in self._waiting(images)]
             try:
                 wait(jobs, return_when=FIRST_EXCEPTION)

@@ -60,8 +60,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--compression",
         metavar="gzip[:LEVEL]|igzip[:LEVEL]|none",
         type=_compression,
-        help="of docker's plain layers (default: gzip); igzip is far quicker, but the digest depends on the "
-        "version of ISA-L and the kind of CPU",
+        help="of docker's plain layers (default: gzip); igzip is far quicker, but the digest can differ "
+        "with the version of ISA-L and the kind of CPU",
     )
     add("--format", choices=FORMATS, help="of the manifest made for docker's format (default: docker)")
     jobs = f"layers at once, 1 to {MAX_JOBS} (default: {DEFAULT_UPLOAD_JOBS})"

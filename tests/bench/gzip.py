@@ -10,7 +10,7 @@ zlib-ng are measured where they are installed.
 from __future__ import annotations
 
 import argparse
-import importlib
+import importlib.util
 import io
 import os
 import random
@@ -25,13 +25,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
-from ecrdrag.archive.compress import BLOCK_SIZE, GzipBlocks
+from ecrdrag.archive.compress import BLOCK_SIZE, ISAL, Compression, GzipBlocks
 
 MIB = 1024 * 1024
 GIB = 1024 * MIB
 PIECE = MIB // 4  # what a reader hands over at once
 NOISE_SHARE = 0.2  # what doesn't compress: images, archives, keys
-ISAL_LEVELS = (0, 1, 2, 3)
 
 Way = Callable[[memoryview, Callable[[bytes], object]], None]
 
@@ -121,18 +120,27 @@ def layer_like(size: int) -> bytes:
 
 
 def our_rows(levels: Sequence[int], blocks: Sequence[int], cores: int) -> Iterator[Row]:
-    """Give zlib's single stream and our blocks on one and on all cores."""
+    """Give zlib's single stream, and our blocks on one and on all cores."""
     for level in levels:
         yield Row("zlib, one stream", level, 1, one_stream(importlib.import_module("zlib"), level))
-        for size in blocks:
-            for workers in sorted({1, cores}):
-                yield Row(f"GzipBlocks, {size} KiB", level, workers, in_blocks(level, workers, size * 1024))
+        yield from block_rows(Compression(level), blocks, cores)
+    if importlib.util.find_spec("isal"):
+        for level in ISAL.levels:
+            yield from block_rows(Compression(level, ISAL), blocks, cores)
+
+
+def block_rows(compression: Compression, blocks: Sequence[int], cores: int) -> Iterator[Row]:
+    """Give our blocks of each size, on one and on all cores."""
+    for size in blocks:
+        for workers in sorted({1, cores}):
+            name = f"GzipBlocks, {compression.library.name}, {size} KiB"
+            yield Row(name, compression.level or 0, workers, in_blocks(compression, workers, size * 1024))
 
 
 def library_rows(levels: Sequence[int], cores: int) -> Iterator[Row]:
     """Give the optional libraries: one stream, and their own threads."""
     for library, threaded, known in (
-        ("isal.isal_zlib", "isal.igzip_threaded", ISAL_LEVELS),
+        ("isal.isal_zlib", "isal.igzip_threaded", ISAL.levels),
         ("zlib_ng.zlib_ng", "zlib_ng.gzip_ng_threaded", levels),
     ):
         try:
@@ -156,11 +164,11 @@ def one_stream(library: ModuleType, level: int) -> Way:
     return way
 
 
-def in_blocks(level: int, workers: int, block_size: int) -> Way:
+def in_blocks(compression: Compression, workers: int, block_size: int) -> Way:
     """Compress by our own blocks."""
 
     def way(content: memoryview, write: Callable[[bytes], object]) -> None:
-        with GzipBlocks(level, workers, block_size=block_size) as gzip:
+        with GzipBlocks(compression, workers, block_size=block_size) as gzip:
             gzip.compress(pieces(content), write)
 
     return way

@@ -7,6 +7,7 @@ import gzip
 import json
 import lzma
 import subprocess
+import sys
 import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,7 +20,7 @@ from ecrdrag.localecr import LocalEcr
 from ecrdrag.localecr.exchange import Answer, Handler, Request
 from ecrdrag.manifest import DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST
 from tests.flow.conftest import BOTH, HELLO, HOST, MIB, NOISE, stock
-from tests.flow.scripts import Run, command_of, environment_of, run
+from tests.flow.scripts import HOME, Run, command_of, environment_of, run
 from tests.images import Blob, Image, ImageIndex, hello_image, image_of, index_of, noise_image
 from tests.localecr import Recorder, client, running
 from tests.saved import (
@@ -173,6 +174,37 @@ def test_format_and_compression_are_obeyed(ecr: LocalEcr, folder: Path) -> None:
     assert [layer["digest"] for layer in layers] == [str(Digest.of(tar)) for tar in LAYER_TARS]
     large, small = (size_of(pushed(ecr, folder, "app.tar", f"{APP}:z", "--compression", f"gzip:{n}")) for n in (1, 9))
     assert small < large
+
+
+def test_igzip_compresses_what_comes_back_right_and_the_same_each_time(ecr: LocalEcr, folder: Path) -> None:
+    (folder / "app.tar").write_bytes(tar_with(docker_save_old()))
+    image, again, other = (
+        pushed(ecr, folder, "app.tar", f"{APP}:igzip", "--compression", text) for text in ("igzip", "igzip", "gzip")
+    )
+    assert image["digest"] == again["digest"] != other["digest"]
+    assert pull(ecr, folder, f"{APP}@{image['digest']}", "-o", "back.tar", *AMD64).code == 0
+    back = contents_of(folder / "back.tar")
+    layers = json.loads(back["manifest.json"])[0]["Layers"]
+    assert [gzip.decompress(back[layer]) for layer in layers] == list(LAYER_TARS)
+
+
+def test_igzip_that_is_not_installed_is_said_before_the_archive_is_read(ecr: LocalEcr, folder: Path) -> None:
+    code = (
+        "import sys; sys.modules['isal.isal_zlib'] = None;"
+        f"sys.argv[1:] = ['missing.tar', '{APP}:1', '--compression', 'igzip'];"
+        "from docker_push import main; sys.exit(main())"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=folder,
+        env=environment_of(ecr, PYTHONPATH=str(HOME)),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (ended.returncode, "missing.tar" in ended.stderr) == (8, False), ended.stderr
+    assert "pip install 'ecrdrag[igzip]'" in ended.stderr
 
 
 def test_format_and_compression_change_no_manifest_that_is_there(ecr: LocalEcr, folder: Path) -> None:
