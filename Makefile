@@ -20,6 +20,7 @@ test: $(VENV)/.dev
 
 bench: $(VENV)/.local
 	$(BIN)/python -m tests.bench.pull
+	$(BIN)/python -m tests.bench.push
 
 clean:
 	rm -rf $(VENV) .demo build dist *.egg-info

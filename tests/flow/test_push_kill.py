@@ -9,15 +9,12 @@ import math
 import random
 import signal
 import subprocess
-import tarfile
 import threading
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
-
-import pytest
 
 from ecrdrag.archive.plan import ImageName, plan_image
 from ecrdrag.content import Digest
@@ -84,9 +81,7 @@ class Witness:
         return {digest: self.parts[blob] for blob, digest in self.completed.items() if blob[0] == repository}
 
     def _answer(self, request: Request, handler: Handler) -> Answer:
-        with self._lock:
-            self.requests += 1
-            moment = self._strike.moment if self._strike and self._strike.request == self.requests else None
+        moment = self._count()
         if moment in (Moment.LOST, Moment.ARRIVING):
             self._hold()
         if moment is Moment.LOST:
@@ -94,34 +89,41 @@ class Witness:
         raw = request.body.read_all(request.body.length)
         answer = handler(replace(request, body=Body(io.BytesIO(raw), len(raw), lambda: None)))
         if request.method == "POST":
-            with self._lock:
-                self._note(request.headers["X-Amz-Target"].rpartition(".")[2], json.loads(raw), answer)
+            self._note(request.headers["X-Amz-Target"].rpartition(".")[2], json.loads(raw), answer)
         if moment is Moment.TAKEN:
             self._hold()
         elif moment is Moment.ANSWERED:
             self.held.set()
         return answer
 
+    def _count(self) -> Moment | None:
+        """Say whether this request is the one to strike at; those behind it wait, so that the run can't end."""
+        with self._lock:
+            self.requests += 1
+            behind = self.requests - self._strike.request if self._strike else -1
+        if behind > 0:
+            assert self.dead.wait(30)
+        return self._strike.moment if self._strike and behind == 0 else None
+
     def _hold(self) -> None:
         self.held.set()
         assert self.dead.wait(30)
 
     def _note(self, operation: str, asked: dict[str, str], answer: Answer) -> None:
-        upload = asked.get("uploadId", "")
-        if operation == "UploadLayerPart":
-            if upload not in self._blobs:
-                self._blobs[upload] = asked["repositoryName"], Digest.of(asked["layerPartBlob"].encode())
-            blob = self._blobs[upload]
-            self.parts[blob] += 1
-        elif operation == "CompleteLayerUpload":
-            blob = self._blobs[upload]
-        else:
+        if operation not in ("UploadLayerPart", "CompleteLayerUpload"):
             return
-        if blob in self.completed:
-            self.sent_again.append(f"{operation} of {self.completed[blob]}")
-        elif operation == "CompleteLayerUpload" and answer.status == 200:
-            assert isinstance(answer.body, bytes)
-            self.completed[blob] = json.loads(answer.body)["layerDigest"]
+        upload = asked["uploadId"]
+        if upload not in self._blobs:
+            self._blobs[upload] = asked["repositoryName"], Digest.of(asked["layerPartBlob"].encode())
+        blob = self._blobs[upload]
+        with self._lock:
+            if operation == "UploadLayerPart":
+                self.parts[blob] += 1
+            if blob in self.completed:
+                self.sent_again.append(f"{operation} of {self.completed[blob]}")
+            elif operation == "CompleteLayerUpload" and answer.status == 200:
+                assert isinstance(answer.body, bytes)
+                self.completed[blob] = json.loads(answer.body)["layerDigest"]
 
 
 class Pushes:
@@ -186,17 +188,19 @@ class Pushes:
         return environment_of(ecr, TMPDIR=str(self.temporary))
 
 
-def strikes(pushes: Pushes, count: int, chance: random.Random) -> Iterator[Strike]:
-    """Spread instants over all of a push, each at random in its share of the requests that a whole push takes.
+def strikes(witness: Witness, count: int, total: int, chance: random.Random) -> Iterator[Strike]:
+    """Spread instants over all of a push, each at random in its share of the total of requests that it takes.
 
     A run has what is left of those: a finished blob saves its beginning, its parts and its completion.
     """
-    whole, total = pushes.witness.completed_in(WHOLE), pushes.witness.requests
+    whole = witness.completed_in(WHOLE)
     moments = [moment for _ in range(count) for moment in Moment][:count]
     chance.shuffle(moments)
     for place, moment in enumerate(moments):
         instant = math.ceil((place + chance.random()) / count * total)
-        saved = sum(whole[digest] + 2 for digest in pushes.witness.completed_in(KILLED))
+        if moment is Moment.ANSWERED:  # the last answer would end the run
+            instant = min(instant, total - 1)
+        saved = sum(whole[digest] + 2 for digest in witness.completed_in(KILLED))
         yield Strike(max(1, instant - saved), moment)
 
 
@@ -207,10 +211,11 @@ def push_through(pushes: Pushes, kills: int) -> str:
         for repository in (WHOLE, KILLED):
             api.create_repository(repositoryName=repository)
     digest = pushes.to_end(WHOLE)
-    for strike in strikes(pushes, kills, random.Random(SEED)):
+    for strike in strikes(pushes.witness, kills, pushes.witness.requests, random.Random(SEED)):
         print(strike)
         pushes.killed(KILLED, strike)
         assert list(pushes.temporary.iterdir()) == []
+    assert pushes.witness.completed_in(KILLED), "every kill came before a blob was complete"
     assert pushes.to_end(KILLED) == digest
     assert list(pushes.temporary.iterdir()) == []
     return digest
