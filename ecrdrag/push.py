@@ -18,7 +18,7 @@ from ecrdrag.archive.contents import ArchivedImage
 from ecrdrag.archive.reader import ArchiveReader
 from ecrdrag.content import Descriptor, Digest
 from ecrdrag.errors import ArchiveError, IntegrityError, RepositoryNotFoundError
-from ecrdrag.manifest import FOREIGN_LAYER_TYPES, Index
+from ecrdrag.manifest import FOREIGN_LAYER_TYPES, Index, Manifest
 from ecrdrag.reference import ImageReference
 from ecrdrag.registry.ends import Destination, RepositorySettings
 from ecrdrag.transfer.progress import Progress
@@ -88,6 +88,7 @@ def push(
     loads = [_load(archive, cargo, exists, options) for cargo, exists in zip(cargos, there, strict=True)]
     if not options.dry_run:
         for load in loads:
+            _create(load, options)
             _send(archive, load, options, stage)
     return Pushed(
         tuple(image for load in loads for image in load.images),
@@ -108,8 +109,10 @@ class _Cargo:
 
 @dataclass(frozen=True, slots=True)
 class _Load:
-    """The same, with all that it takes: which blobs have to be uploaded."""
+    """The same, with all that it takes: which blobs have to be uploaded, and whether the repository is there."""
 
+    name: str
+    exists: bool
     destination: Destination
     images: tuple[PushedImage, ...]
     missing: tuple[Descriptor, ...]
@@ -129,17 +132,14 @@ def _those_in(name: str, aims: Sequence[Aim]) -> Iterator[Aim]:
 
 
 def _is_there(cargo: _Cargo, options: PushOptions) -> bool:
-    """Ask for the repository before anything costs time, and create it where that is wanted."""
+    """Ask for the repository before anything costs time; one that is to be created may be missing."""
     probe = Descriptor("", cargo.aims[0].image.digest, 1)
     try:
         options.retry.insist(lambda: cargo.destination.missing([probe]), cargo.name)
     except RepositoryNotFoundError:
         if options.create is None:
             raise
-        if options.dry_run:
-            return False
-        if cargo.destination.create_repository(options.create):
-            log.warning("created repository %s", cargo.name)
+        return False
     return True
 
 
@@ -158,13 +158,15 @@ def _load(archive: ArchiveReader, cargo: _Cargo, exists: bool, options: PushOpti
     missing = set(blobs)
     if exists:
         missing = options.retry.insist(lambda: cargo.destination.missing(blobs.values()), cargo.name)
-    for digest in missing:
-        _check_held(archive, blobs[digest])
+    for tree, _ in trees:
+        _check_held(archive, tree, missing)
     images = tuple(
         PushedImage(aim.references, tree, {blob.digest: _fate(blob, blobs, missing) for blob in tree.blobs})
         for tree, aim in trees
     )
-    return _Load(cargo.destination, images, tuple(blobs[digest] for digest in blobs if digest in missing))
+    return _Load(
+        cargo.name, exists, cargo.destination, images, tuple(blobs[digest] for digest in blobs if digest in missing)
+    )
 
 
 def _tree(archive: ArchiveReader, aim: Aim) -> Tree:
@@ -183,11 +185,10 @@ def _child(archive: ArchiveReader, root: Document, entry: Descriptor) -> Documen
         document = archive.manifest(digest=entry.digest)
     except ArchiveError as error:
         place = f" for {entry.platform}" if entry.platform else ""
-        there = [one for one in root.manifests if archive.holds(one)] if isinstance(root, Index) else []
-        lines = [f"--image {one.digest}{f'  {one.platform}' if one.platform else ''}" for one in there]
+        there = [one.digest for one in root.manifests if archive.holds(one)] if isinstance(root, Index) else []
         raise ArchiveError(
             f"{error}: the image{place} that its index names",
-            hint="\n".join(["push one by one what the archive has of it:", *lines] if lines else []),
+            hint=_choices(root, there),
         ) from error
     if len(document.raw) != entry.size:
         raise IntegrityError(
@@ -201,18 +202,38 @@ def _stays_out(archive: ArchiveReader, blob: Descriptor) -> bool:
     return blob.media_type in FOREIGN_LAYER_TYPES and not archive.holds(blob)
 
 
-def _check_held(archive: ArchiveReader, blob: Descriptor) -> None:
-    if not archive.holds(blob):
-        raise ArchiveError(
-            f"{archive.where}: blob {blob.digest} is missing, and the registry doesn't have it either",
-            hint="the archive is not whole: fetch or save it again",
-        )
+def _check_held(archive: ArchiveReader, tree: Tree, missing: Collection[Digest]) -> None:
+    lacking = {blob.digest for blob in tree.blobs if blob.digest in missing and not archive.holds(blob)}
+    if not lacking:
+        return
+    whole = [
+        document.digest
+        for document in tree.documents
+        if isinstance(document, Manifest) and lacking.isdisjoint(blob.digest for blob in document.blobs)
+    ]
+    raise ArchiveError(
+        f"{archive.where}: blob {min(lacking, key=str)} is missing, and the registry doesn't have it either",
+        hint=_choices(tree.root, whole) or "the archive is not whole: fetch or save it again",
+    )
+
+
+def _choices(root: Document, whole: Collection[Digest]) -> str:
+    """Say how to push those images of an index that the archive has whole."""
+    entries = [one for one in root.manifests if one.digest in whole] if isinstance(root, Index) else []
+    lines = [f"--image {one.digest}{f'  {one.platform}' if one.platform else ''}" for one in entries]
+    return "\n".join(["push one by one what the archive has of it:", *lines] if lines else [])
 
 
 def _fate(blob: Descriptor, blobs: Mapping[Digest, Descriptor], missing: Collection[Digest]) -> Fate:
     if blob.digest not in blobs:
         return Fate.LEFT_OUT
     return Fate.UPLOADED if blob.digest in missing else Fate.EXISTED
+
+
+def _create(load: _Load, options: PushOptions) -> None:
+    """Create a repository that is missing, now that all that goes into it is known to be there."""
+    if not load.exists and options.create and load.destination.create_repository(options.create):
+        log.warning("created repository %s", load.name)
 
 
 def _send(archive: ArchiveReader, load: _Load, options: PushOptions, stage: Stage) -> None:

@@ -51,7 +51,7 @@ class _Entry:
     config: str
     names: tuple[str, ...]
     layers: tuple[str, ...]
-    is_saved_by_docker: bool
+    sources: frozenset[str]
 
 
 class DockerArchive:
@@ -104,11 +104,20 @@ def is_saved_by_docker(members: Members) -> bool:
     """Say whether an archive with an OCI layout in it was made by docker save's own store, 25 and later.
 
     That invents an OCI manifest of plain layers, which no registry has seen, and alone writes LayerSources
-    for every layer (moby, daemon/internal/image/tarexport/save.go).
+    by the digest of each plain tar (moby, daemon/internal/image/tarexport/save.go); regctl's are by the
+    registry's digests.
     """
     if members.find(MANIFEST_FILE) is None:
         return False
-    return all(entry.is_saved_by_docker for entry in _entries(members))
+    return all(_has_plain_sources(members, entry) for entry in _entries(members))
+
+
+def _has_plain_sources(members: Members, entry: _Entry) -> bool:
+    config = members.find(entry.config) if entry.sources else None
+    if config is None:
+        return False
+    diff_ids = _diff_ids(content_of(members, config), f"{members.where}: {entry.config}")
+    return entry.sources == frozenset(map(str, diff_ids))
 
 
 def _entries(members: Members) -> tuple[_Entry, ...]:
@@ -124,8 +133,8 @@ def _entry(entry: object, where: str) -> _Entry:
         raise ArchiveError(f"{where}: an entry has no Config")
     layers = _texts(entry.get("Layers"), f"{where}: Layers")
     sources = entry.get("LayerSources")
-    saved = isinstance(sources, Mapping) and bool(layers) and len(sources) == len(set(layers))
-    return _Entry(config, _texts(entry.get("RepoTags"), f"{where}: RepoTags"), layers, saved)
+    known = frozenset(sources) if isinstance(sources, Mapping) else frozenset()
+    return _Entry(config, _texts(entry.get("RepoTags"), f"{where}: RepoTags"), layers, known)
 
 
 def _texts(value: object, what: str) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from ecrdrag.archive.members import Members, content_of
 from ecrdrag.archive.plan import blob_path
 from ecrdrag.content import Descriptor, Digest
 from ecrdrag.errors import ArchiveError, IntegrityError, UnsupportedError
-from ecrdrag.manifest import OCI_INDEX, Index, Manifest, parse, parse_object
+from ecrdrag.manifest import INDEX_TYPES, OCI_INDEX, Index, Manifest, parse, parse_object
 
 LAYOUT_FILE: Final = "oci-layout"
 INDEX_FILE: Final = "index.json"
@@ -36,11 +36,23 @@ class OciLayout:
 
     @property
     def images(self) -> tuple[ArchivedImage, ...]:
-        """List the images in the order of index.json, each once with all its names."""
+        """List the images in the order of index.json, each once with all its names.
+
+        What has no name and is in a listed index is a part of that one: oras lists such parts too.
+        """
         names: dict[Digest, dict[str, None]] = {}
         for entry in self._entries:
             names.setdefault(entry.digest, {}).update(dict.fromkeys(_names_of(entry)))
-        return tuple(ArchivedImage(tuple(found), digest) for digest, found in names.items())
+        parts = self._parts() if len(names) > 1 and not all(names.values()) else frozenset()
+        return tuple(
+            ArchivedImage(tuple(found), digest) for digest, found in names.items() if found or digest not in parts
+        )
+
+    def _parts(self) -> frozenset[Digest]:
+        """Name what the listed indexes lead to themselves."""
+        listed = (entry.digest for entry in self._entries if entry.media_type in INDEX_TYPES)
+        indexes = (self.document(digest) for digest in listed if self.blob(digest) is not None)
+        return frozenset(one.digest for index in indexes if isinstance(index, Index) for one in index.manifests)
 
     def size_to_prepare(self, images: Sequence[ArchivedImage]) -> int:
         """Count nothing."""

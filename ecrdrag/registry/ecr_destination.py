@@ -196,8 +196,8 @@ class EcrUpload:
         """Send a part and return the offset of the next byte that the registry takes.
 
         Raises PartOffsetError when that was another byte than part.start, UploadLostError when the upload
-        has to begin again, TransientError when there is no answer, or one that was cut: sent again, the part is accepted or
-        refused with the right offset.
+        has to begin again, TransientError when there is no answer, or one that was cut: sent again, the
+        part is accepted or refused with the right offset.
         """
         repository = self._repository
         try:

@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import base64
 import binascii
+import importlib
 import json
 from collections.abc import Callable, Iterable, MutableMapping
+from functools import partial
 from typing import Final, Protocol
 
 from botocore.model import OperationModel
@@ -23,6 +25,18 @@ _SLICE: Final = 3 * 16 * 1024  # bytes read at once; their base64 fits a process
 _TAIL: Final = b'"}'
 _BLOB: Final = "layerPartBlob"
 _CONTEXT: Final = "ecrdrag.layer-part"
+
+
+def _encoder() -> Callable[[bytes | memoryview], bytes]:
+    """Take the package of the extra base64 where it is there: the same letters for a tenth of the CPU time."""
+    try:
+        encode: Callable[[bytes | memoryview], bytes] = importlib.import_module("pybase64").b64encode
+    except ImportError:
+        return partial(binascii.b2a_base64, newline=False)
+    return encode
+
+
+letters_of: Final = _encoder()
 
 
 class WrittenPart(bytes):
@@ -90,7 +104,7 @@ class _Base64:
         self._rest += view[whole:]
 
     def _put(self, data: bytes | memoryview) -> None:
-        letters = binascii.b2a_base64(data, newline=False)
+        letters = letters_of(data)
         self._room[self._place : self._place + len(letters)] = letters
         self._place += len(letters)
 

@@ -14,6 +14,7 @@ from ecrdrag.localecr import LocalEcr
 from tests.flow.conftest import BOTH, HELLO, HOST
 from tests.flow.scripts import command_of, environment_of, run
 from tests.images import hello_image, tar_of
+from tests.localecr import client
 from tests.saved import LAYER_TARS, docker_save_old, folder_with, oci_layout, tar_with
 
 APP = f"{HOST}/my/app"
@@ -53,6 +54,9 @@ ARCHIVES: dict[str, Callable[[], bytes]] = {
     "no-manifest": lambda: tar_with(without(MANIFEST)),
     "no-child": lambda: tar_with(
         {key: content for key, content in oci_layout([BOTH]).items() if BOTH.images[0].manifest.digest.hex not in key}
+    ),
+    "part": lambda: tar_with(
+        {key: content for key, content in oci_layout([BOTH]).items() if HELLO.layers[0].digest.hex not in key}
     ),
     "short-blob": lambda: tar_with({**GOOD, LAYER: HELLO.layers[0].content[:-1]}),
     "wrong-blob": lambda: tar_with({**GOOD, LAYER: HELLO.layers[0].content[:-1] + b"x"}),
@@ -106,6 +110,14 @@ TABLE: list[tuple[str, list[str], dict[str, str], int, str]] = [
     ("no-manifest", [TO], {}, 7, f"{MANIFEST} is missing"),
     ("no-child", [TO], {}, 7, "is missing: the image for linux/arm64 that its index names\n  push one by one what"),
     ("no-child", [TO], {}, 7, f"\n  --image {HELLO.manifest.digest}  linux/amd64\n"),
+    ("part", [f"{HOST}/my/empty:1"], {}, 7, f"\n  --image {BOTH.images[0].manifest.digest}  linux/arm64\n"),
+    (
+        "part",
+        [f"{HOST}/made/not:1", "--create-repository"],
+        {},
+        7,
+        "is missing, and the registry doesn't have it either",
+    ),
     ("short-blob", [f"{HOST}/my/empty:1"], {}, 6, f"blob {HELLO.layers[0].digest} has "),
     ("wrong-blob", [f"{HOST}/my/empty:1"], {}, 6, str(HELLO.layers[0].digest)),
     ("wrong-manifest", [TO], {}, 6, f"{MANIFEST} is damaged"),
@@ -158,6 +170,14 @@ def test_bad_input_ends_with_its_exit_code_and_a_message(
     assert "hunter2" not in ended.err
     assert ended.err.startswith("docker_push.py: ")
     assert (ended.out, list(tmp_path.iterdir())) == ("", [])
+
+
+def test_no_repository_is_created_for_an_archive_that_is_not_whole(stocked: LocalEcr, archives: Path) -> None:
+    env = environment_of(stocked)
+    options = (f"{HOST}/made/never:1", "--create-repository")
+    assert run("docker_push.py", str(archives / "no-blob.tar"), *options, cwd=archives, env=env).code == 7
+    with client(stocked) as api, pytest.raises(api.exceptions.RepositoryNotFoundException):
+        api.describe_repositories(repositoryNames=["made/never"])
 
 
 def test_a_folder_that_is_no_layout_and_a_folder_without_permission_are_refused(

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from typing import IO
 
 from tests.real.tools import missing, need
 
@@ -59,6 +60,16 @@ class Cell:
             done = self._run(command, stream.fileno())
         assert done.returncode == 0, f"{_words(command)} ended with {done.returncode}: {done.stderr.decode()}"
         return done.stdout.decode()
+
+    @contextmanager
+    def piping(self, *command: str | Path) -> Iterator[IO[bytes]]:
+        """Run a tool and give the pipe that it writes to; fail if it fails."""
+        with subprocess.Popen(
+            [*self._prefix, *command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, env=self._environment
+        ) as process:
+            assert process.stdout is not None
+            yield process.stdout
+        assert process.returncode == 0, f"{_words(command)} ended with {process.returncode}"
 
     @contextmanager
     def serving(self, *command: str | Path, ready: tuple[str, ...]) -> Iterator[None]:

@@ -23,6 +23,13 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shelf]:
         yield shelf
 
 
+@pytest.fixture(scope="session")
+def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shelf]:
+    """A second registry, with nothing in it."""
+    with open_shelf(tmp_path_factory.mktemp("elsewhere")) as shelf:
+        yield shelf
+
+
 @pytest.fixture(params=[(kind, way) for kind in KINDS for way in WAYS], ids=lambda each: f"{each[0]}-by-{each[1]}")
 def archive(request: pytest.FixtureRequest, shelf: Shelf) -> Archive:
     """An image with busybox in it, of both kinds, named in every way. Ask for the tool first: it may be missing."""
@@ -31,8 +38,8 @@ def archive(request: pytest.FixtureRequest, shelf: Shelf) -> Archive:
 
 
 @pytest.fixture(scope="session")
-def docker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tool]:
-    """A client of an engine of its own, without network."""
+def docker_cell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cell]:
+    """Where an engine of its own runs, without network."""
     client, engine = need("docker"), need("dockerd")
     flags = ("--storage-driver=vfs", "--bridge=none", "--iptables=false", "--ip6tables=false")
     cgroups = ("--exec-opt", "native.cgroupdriver=cgroupfs", "--cgroup-parent", f"/{CGROUP}")
@@ -40,7 +47,14 @@ def docker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tool]:
         settings = cell.folder / "daemon.json"
         settings.write_text("{}")  # not the machine's own /etc/docker/daemon.json
         with cell.serving(engine, "--config-file", settings, *flags, *cgroups, ready=(client, "version")):
-            yield lambda *arguments, stdin=Path(os.devnull): cell.run(client, *arguments, stdin=stdin)
+            yield cell
+
+
+@pytest.fixture(scope="session")
+def docker(docker_cell: Cell) -> Tool:
+    """The engine's client, which builds with what the engine brings: BuildKit's client is a plugin."""
+    command = ("env", "DOCKER_BUILDKIT=0", need("docker"))
+    return lambda *arguments, stdin=Path(os.devnull): docker_cell.run(*command, *arguments, stdin=stdin)
 
 
 @pytest.fixture(scope="session")

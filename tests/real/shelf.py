@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import json
 import os
 import platform
 import subprocess
@@ -16,13 +17,14 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from typing import IO, Any
 
 import boto3
 import pytest
 from botocore.config import Config
 from mypy_boto3_ecr import ECRClient
 
-from ecrdrag.localecr import LocalEcr
+from ecrdrag.localecr import LocalEcr, Settings
 from ecrdrag.manifest import OCI_MANIFEST
 from tests.images import Image, hello_program, image_of, index_of, tar_of
 from tests.putting import put_image, put_index
@@ -35,7 +37,7 @@ ARN = f"ecr.aws/arn:aws:ecr:{REGION}:{ACCOUNT}:repository/{REPOSITORY}"
 WAYS = ("tag", "digest", "tag-and-digest")
 KINDS = ("schema2", "oci")
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
-_PATIENCE = 60.0  # seconds for one pull
+_PATIENCE = 60.0  # seconds for one pull or push
 
 
 @dataclass(frozen=True)
@@ -65,8 +67,19 @@ class Archive:
         return [digest_of(gzip.decompress(layer.content)) for layer in self.image.layers]
 
 
+@dataclass(frozen=True)
+class Sent:
+    """What docker_push.py says of an image; documents end with the root, fates are of configs and layers."""
+
+    references: list[str]
+    digest: str
+    documents: list[str]
+    configs: list[str]
+    fates: set[str]
+
+
 class Shelf:
-    """Put images into a local ECR and pull them out again, each once."""
+    """Put images into a local ECR and pull them out again, each once; push archives of others into it."""
 
     def __init__(self, folder: Path, ecr: ECRClient, environment: dict[str, str]) -> None:
         self._folder = folder
@@ -74,6 +87,7 @@ class Shelf:
         self._environment = {**environment, "PATH": os.environ["PATH"], "HOME": str(folder)}
         self._archives: dict[str, Archive] = {}
         self._repositories: set[str] = set()
+        self._pulls = 0
 
     def busybox(self, kind: str, way: str) -> Archive:
         """Pull the image with busybox in it, named this way."""
@@ -103,6 +117,36 @@ class Shelf:
         expected = Archive(Path(), f"{NAME}/{name}", "2", wanted)
         return self._archive(f"{name}-{architecture or 'default'}", f"{ARN}/{name}:2", expected, *options)
 
+    def push(self, archive: Path | str, *arguments: str, stdin: IO[bytes] | None = None) -> list[Sent]:
+        """Run docker_push.py, which creates what repositories it needs, and give the images that it tells of."""
+        done = self.run("docker_push.py", str(archive), *arguments, "--create-repository", "--json", stdin=stdin)
+        assert done.returncode == 0, f"docker_push.py {archive} ended with {done.returncode}: {done.stderr}"
+        assert "Traceback" not in done.stderr
+        return [_sent(image) for image in json.loads(done.stdout)["images"]]
+
+    def pull(self, reference: str, *options: str) -> tuple[Path, str]:
+        """Run docker_pull.py into a new file, and give it with the digest that it printed."""
+        self._pulls += 1
+        path = self._folder / f"pull-{self._pulls}.tar"
+        done = self.run("docker_pull.py", reference, "-o", str(path), *options)
+        assert done.returncode == 0, f"docker_pull.py {reference} ended with {done.returncode}: {done.stderr}"
+        printed, digest = done.stdout.split()
+        assert printed == str(path)
+        return path, digest
+
+    def run(self, script: str, *arguments: str, stdin: IO[bytes] | None = None) -> subprocess.CompletedProcess[str]:
+        """Run a script as a user does, to its end, whatever that is."""
+        return subprocess.run(
+            [sys.executable, str(PROJECT / script), *arguments],
+            stdin=stdin or subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            cwd=self._folder,
+            env=self._environment,
+            timeout=_PATIENCE,
+            check=False,
+        )
+
     def _stock(self, name: str, put: Callable[[str], None]) -> None:
         repository = f"{REPOSITORY}/{name}"
         if repository not in self._repositories:
@@ -114,30 +158,18 @@ class Shelf:
         """Run docker_pull.py, unless it did that before, and hold it to what it promises to print."""
         if file not in self._archives:
             path = self._folder / f"{file}.tar"
-            done = self._pull(text, "-o", str(path), *options)
+            done = self.run("docker_pull.py", text, "-o", str(path), *options)
             assert done.returncode == 0, f"docker_pull.py {text} ended with {done.returncode}: {done.stderr}"
             assert done.stdout == f"{path} {expected.digest}\n"
             self._archives[file] = replace(expected, path=path)
         return self._archives[file]
 
-    def _pull(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, str(PROJECT / "docker_pull.py"), *arguments],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            cwd=self._folder,
-            env=self._environment,
-            timeout=_PATIENCE,
-            check=False,
-        )
-
 
 @contextmanager
-def open_shelf(folder: Path) -> Iterator[Shelf]:
+def open_shelf(folder: Path, settings: Settings | None = None) -> Iterator[Shelf]:
     """Run a local ECR that is empty, deaf to this machine's own AWS settings."""
     (folder / "pulled").mkdir()
-    with LocalEcr(folder / "ecr") as local, closing(_client(local)) as ecr:
+    with LocalEcr(folder / "ecr", settings=settings) as local, closing(_client(local)) as ecr:
         yield Shelf(folder / "pulled", ecr, local.environment)
 
 
@@ -179,6 +211,16 @@ def small_image(*, oci: bool = True, foreign: bool = False, compressed: bool = T
 def digest_of(content: bytes) -> str:
     """Hash without the product's help."""
     return f"sha256:{hashlib.sha256(content).hexdigest()}"
+
+
+def _sent(image: dict[str, Any]) -> Sent:
+    return Sent(
+        references=image["references"],
+        digest=image["digest"],
+        documents=image["manifests"],
+        configs=[config["digest"] for config in image["configs"]],
+        fates={blob["status"] for blob in (*image["configs"], *image["layers"])},
+    )
 
 
 def _client(local: LocalEcr) -> ECRClient:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import base64
 import json
 import random
+import sys
 import tracemalloc
 from collections.abc import Iterable, Iterator
 
+import pybase64
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ecrdrag.errors import IntegrityError, TransientError
+from ecrdrag.registry import ecr_parts
 from ecrdrag.registry.ecr_parts import WrittenPart, write_part
 
 MIB = 1024 * 1024
@@ -33,6 +36,20 @@ def expected(data: bytes, start: int) -> bytes:
     blob = base64.b64encode(data).decode()
     range_ = {"partFirstByte": start, "partLastByte": start + len(data) - 1}
     return json.dumps({**NAMES, **range_, "layerPartBlob": blob}).encode()
+
+
+@pytest.fixture(autouse=True, scope="module", params=["pybase64", "binascii"])
+def encoder(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Write with the package of the extra and without it: the letters are the same."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "binascii":
+            patch.setitem(sys.modules, "pybase64", None)
+        patch.setattr(ecr_parts, "letters_of", ecr_parts._encoder())
+        yield
+
+
+def test_the_extra_is_taken_where_it_is_there(request: pytest.FixtureRequest) -> None:
+    assert (ecr_parts.letters_of is pybase64.b64encode) is ("pybase64" in request.node.name)
 
 
 @given(st.binary(min_size=1, max_size=200), st.lists(st.integers(0, 20)), st.integers(0, 2**40))

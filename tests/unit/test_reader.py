@@ -8,7 +8,7 @@ import json
 import lzma
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -233,6 +233,44 @@ def test_after_abort_nothing_is_read() -> None:
         reader.abort()
         with pytest.raises(TransferError, match="stopped"):
             content_of(reader, Descriptor("", image.config.digest, len(image.config.content)))
+
+
+def with_sources(digests: Sequence[str]) -> dict[str, bytes | Link]:
+    """Give an OCI archive with a manifest.json beside, whose LayerSources have these keys."""
+    image = image_of(LAYER_TARS)
+    paths = [f"blobs/sha256/{layer.digest.hex}" for layer in image.layers]
+    entry = {
+        "Config": f"blobs/sha256/{image.config.digest.hex}",
+        "RepoTags": [NAME],
+        "Layers": paths,
+        "LayerSources": {digest: {} for digest in digests},
+    }
+    return {**oci_layout({NAME: image}), "manifest.json": json.dumps([entry]).encode()}
+
+
+def test_sources_by_the_registry_s_digests_leave_the_manifest_as_it_is() -> None:
+    image = image_of(LAYER_TARS)  # as regctl writes them
+    assert manifest_in(with_sources([str(layer.digest) for layer in image.layers]))[0].raw == image.manifest.content
+    by_plain_tar = manifest_in(with_sources([str(Digest.of(tar)) for tar in LAYER_TARS]))[0]  # as docker does
+    assert by_plain_tar.digest != image.manifest.digest
+
+
+def test_parts_of_an_index_that_are_listed_beside_it_are_no_images_of_their_own() -> None:
+    index = index_of([hello_image("amd64"), hello_image("arm64")])
+    files = oci_layout([index.images[0], index, index.images[1]])  # as oras writes them
+    with reading(files) as reader:
+        assert [image.digest for image in reader.images] == [index.manifest.digest]
+    named = oci_layout({"": index, "arm": index.images[1]})
+    with reading(named) as reader:
+        assert [image.names for image in reader.images] == [(), ("arm",)]
+
+
+def test_a_listed_index_that_is_missing_is_no_reason_to_list_nothing() -> None:
+    index = index_of([hello_image("amd64")])
+    files = oci_layout([index, index.images[0]])
+    del files[f"blobs/sha256/{index.manifest.digest.hex}"]
+    with reading(files) as reader:
+        assert len(reader.images) == 2
 
 
 def changed(files: Mapping[str, bytes | Link], name: str, content: bytes | None) -> dict[str, bytes | Link]:
