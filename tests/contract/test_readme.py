@@ -45,7 +45,11 @@ def test_the_exit_codes_are_those_of_the_errors() -> None:
 
 def test_every_reference_in_readme_is_read() -> None:
     hexadecimal = "0" * 64
-    found = re.findall(r"^ +(?:python3 docker_pull.py |.*docker_push.py \S+ )?((?:ecr\.aws/|\d{12}\.)\S+)(?: --create-repository)?$", README, re.MULTILINE)
+    found = re.findall(
+        r"^ +(?:python3 docker_pull.py |.*docker_push.py \S+ )?((?:ecr\.aws/|\d{12}\.)\S+)(?: --create-repository)?$",
+        README,
+        re.MULTILINE,
+    )
     assert len(found) == 9
     for text in found:
         assert ImageReference.parse(text.replace("…", hexadecimal))
