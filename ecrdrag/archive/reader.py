@@ -25,6 +25,9 @@ KINDS_HINT: Final = (
     "an archive is what docker_pull.py, docker save, podman save, skopeo or crane writes, or an OCI image layout"
 )
 
+_SHOWN_NAMES: Final = 3
+_SHOWN_LENGTH: Final = 60  # characters
+
 
 class ArchiveReader:
     """Read images out of an archive; a context manager, which closes members too.
@@ -126,4 +129,9 @@ def _open(members: Members, conversion: Conversion) -> Contents:
             f"{members.where}: an archive of docker before 1.10, without {MANIFEST_FILE}",
             hint="load and save it once with a newer docker",
         )
-    raise ArchiveError(f"{members.where} holds neither {LAYOUT_FILE} nor {MANIFEST_FILE}", hint=KINDS_HINT)
+    names = members.names()
+    shown = ", ".join(repr(name[:_SHOWN_LENGTH]) for name in names[:_SHOWN_NAMES]) or "no file at all"
+    more = f" and {len(names) - _SHOWN_NAMES} more" if len(names) > _SHOWN_NAMES else ""
+    raise ArchiveError(
+        f"{members.where} holds neither {LAYOUT_FILE} nor {MANIFEST_FILE}, but {shown}{more}", hint=KINDS_HINT
+    )

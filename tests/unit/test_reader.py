@@ -291,8 +291,9 @@ OTHER_TAR = tar_of({"other": b"other"})
 @pytest.mark.parametrize(
     ("files", "kind", "said"),
     [
-        ({}, ArchiveError, "neither oci-layout nor manifest.json"),
-        ({"hello": b"hello"}, ArchiveError, "neither oci-layout nor manifest.json"),
+        ({}, ArchiveError, "neither oci-layout nor manifest.json, but no file at all"),
+        ({"bin/hello": b""}, ArchiveError, "neither oci-layout nor manifest.json, but 'bin/hello'"),
+        (dict.fromkeys("abcde", b""), ArchiveError, "but 'a', 'b', 'c' and 2 more"),
         ({"repositories": b"{}"}, UnsupportedError, "docker before 1.10"),
         (changed(OLD, "manifest.json", b"no JSON"), ArchiveError, "manifest.json is not JSON"),
         (changed(OLD, "manifest.json", b"[" * 100_000), ArchiveError, "manifest.json is not JSON"),
