@@ -6,8 +6,11 @@ The stories may enter.
 from __future__ import annotations
 
 import logging
+import re
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from typing import Final
 
 from ecrdrag.archive.contents import ArchivedImage, choose, listed
 from ecrdrag.archive.reader import ArchiveReader
@@ -16,6 +19,8 @@ from ecrdrag.errors import ArchiveError, NotFoundError, UsageError
 from ecrdrag.reference import ImageReference
 
 log = logging.getLogger(__name__)
+
+_HEX_TAG: Final = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +39,9 @@ def aims_of(archive: ArchiveReader, reference: ImageReference | None, wish: str 
     """
     images = archive.images if wish is None else (_wished(archive, wish),)
     if reference is None:
-        return tuple(_to_its_names(archive, image) for image in images)
+        aims = tuple(_to_its_names(archive, image) for image in images)
+        _check_distinct(archive, aims)
+        return aims
     if len(images) > 1:
         raise UsageError(
             f"{archive.where} holds {len(images)} images: choose one for {reference} with --image",
@@ -52,7 +59,7 @@ def _wished(archive: ArchiveReader, wish: str) -> ArchivedImage:
 
 
 def _to_its_names(archive: ArchiveReader, image: ArchivedImage) -> Aim:
-    found = {name: _reference_of(name, image) for name in image.names}
+    found = {name: _reference_of(archive, name, image) for name in image.names}
     references = tuple(dict.fromkeys(reference for reference in found.values() if reference))
     others = [name for name, reference in found.items() if reference is None]
     if not references:
@@ -66,10 +73,27 @@ def _to_its_names(archive: ArchiveReader, image: ArchivedImage) -> Aim:
     return Aim(image, references)
 
 
-def _reference_of(name: str, image: ArchivedImage) -> ImageReference | None:
-    """Read a name, if it is one in ECR; docker_pull.py tags what was pulled by its digest with the hex digits."""
+def _check_distinct(archive: ArchiveReader, aims: Sequence[Aim]) -> None:
+    """Refuse two images of one name: the tag would be left on whichever came last."""
+    owners: dict[ImageReference, ArchivedImage] = {}
+    for aim in aims:
+        for reference in aim.references:
+            if owners.setdefault(reference, aim.image) is not aim.image:
+                raise UsageError(
+                    f"{archive.where}: two images are called {reference}: choose one by its digest with --image",
+                    hint=listed([owners[reference], aim.image]),
+                )
+
+
+def _reference_of(archive: ArchiveReader, name: str, image: ArchivedImage) -> ImageReference | None:
+    """Read a name, if it is one in ECR.
+
+    docker_pull.py tags what was pulled by its digest, which may be that of an index around it, with the hex digits.
+    """
     try:
         reference = ImageReference.parse(name).with_default_tag()
     except UsageError:
         return None
-    return replace(reference, tag=None, digest=image.digest) if reference.tag == image.digest.hex else reference
+    if archive.is_converted or not _HEX_TAG.fullmatch(reference.tag or ""):
+        return reference
+    return replace(reference, tag=None, digest=image.digest)

@@ -7,17 +7,24 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Set
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from functools import partial
+from typing import Final
 
 from ecrdrag.aim import Aim, aims_of
 from ecrdrag.archive.contents import ArchivedImage
 from ecrdrag.archive.reader import ArchiveReader
-from ecrdrag.content import Descriptor, Digest
-from ecrdrag.errors import ArchiveError, IntegrityError, RepositoryNotFoundError
+from ecrdrag.content import Descriptor, Digest, Verifier
+from ecrdrag.errors import (
+    ArchiveError,
+    IntegrityError,
+    RepositoryNotFoundError,
+    TransferError,
+    UnsupportedError,
+)
 from ecrdrag.manifest import FOREIGN_LAYER_TYPES, Index, Manifest
 from ecrdrag.reference import ImageReference
 from ecrdrag.registry.ends import Destination, RepositorySettings
@@ -27,6 +34,8 @@ from ecrdrag.transfer.upload import DEFAULT_UPLOAD_JOBS, upload
 from ecrdrag.tree import Document, Tree, grow
 
 log = logging.getLogger(__name__)
+
+_SHOWN: Final = 50  # images in a message
 
 Stage = Callable[[str], AbstractContextManager[Progress]]
 """Give the progress of a stage, which has a name such as upload."""
@@ -79,7 +88,7 @@ def push(
 ) -> Pushed:
     """Bring images of an archive into the repositories that reference, or else their own names, mean.
 
-    Raises EcrdragError; then no tag was set but those of images that came whole before.
+    Tags are set once all blobs of all images are there. Raises EcrdragError.
     """
     begun = time.monotonic()
     cargos = _by_repository(aims_of(archive, reference, options.image), open_destination)
@@ -89,7 +98,9 @@ def push(
     if not options.dry_run:
         for load in loads:
             _create(load, options)
-            _send(archive, load, options, stage)
+            _upload(archive, load, options, stage)
+        for load in loads:  # only now, as every blob that goes up has been hashed
+            _put_images(load, options)
     return Pushed(
         tuple(image for load in loads for image in load.images),
         sum(blob.size for load in loads for blob in load.missing),
@@ -160,6 +171,7 @@ def _load(archive: ArchiveReader, cargo: _Cargo, exists: bool, options: PushOpti
         missing = options.retry.insist(lambda: cargo.destination.missing(blobs.values()), cargo.name)
     for tree, _ in trees:
         _check_held(archive, tree, missing)
+        _check_empty(archive, tree)
     images = tuple(
         PushedImage(aim.references, tree, {blob.digest: _fate(blob, blobs, missing) for blob in tree.blobs})
         for tree, aim in trees
@@ -185,7 +197,7 @@ def _child(archive: ArchiveReader, root: Document, entry: Descriptor) -> Documen
         document = archive.manifest(digest=entry.digest)
     except ArchiveError as error:
         place = f" for {entry.platform}" if entry.platform else ""
-        there = [one.digest for one in root.manifests if archive.holds(one)] if isinstance(root, Index) else []
+        there = {one.digest for one in root.manifests if archive.holds(one)} if isinstance(root, Index) else set()
         raise ArchiveError(
             f"{error}: the image{place} that its index names",
             hint=_choices(root, there),
@@ -206,21 +218,27 @@ def _check_held(archive: ArchiveReader, tree: Tree, missing: Collection[Digest])
     lacking = {blob.digest for blob in tree.blobs if blob.digest in missing and not archive.holds(blob)}
     if not lacking:
         return
-    whole = [
-        document.digest
-        for document in tree.documents
-        if isinstance(document, Manifest) and lacking.isdisjoint(blob.digest for blob in document.blobs)
-    ]
+    whole = {
+        document.digest for document in tree.manifests if lacking.isdisjoint(blob.digest for blob in document.blobs)
+    }
     raise ArchiveError(
         f"{archive.where}: blob {min(lacking, key=str)} is missing, and the registry doesn't have it either",
         hint=_choices(tree.root, whole) or "the archive is not whole: fetch or save it again",
     )
 
 
-def _choices(root: Document, whole: Collection[Digest]) -> str:
+def _check_empty(archive: ArchiveReader, tree: Tree) -> None:
+    """Hold blobs without bytes, which are never uploaded, to their digests all the same."""
+    for blob in tree.blobs:
+        if blob.size == 0 and (archive.holds(blob) or blob.digest != Digest.of(b"")):
+            Verifier(blob, outgoing=True).finish()
+
+
+def _choices(root: Document, whole: Set[Digest]) -> str:
     """Say how to push those images of an index that the archive has whole."""
-    entries = [one for one in root.manifests if one.digest in whole] if isinstance(root, Index) else []
-    lines = [f"--image {one.digest}{f'  {one.platform}' if one.platform else ''}" for one in entries]
+    entries = {one.digest: one for one in root.manifests if one.digest in whole} if isinstance(root, Index) else {}
+    shown = [*entries.values()][:_SHOWN]
+    lines = [f"--image {one.digest}{f'  {one.platform}' if one.platform else ''}" for one in shown]
     return "\n".join(["push one by one what the archive has of it:", *lines] if lines else [])
 
 
@@ -232,14 +250,19 @@ def _fate(blob: Descriptor, blobs: Mapping[Digest, Descriptor], missing: Collect
 
 def _create(load: _Load, options: PushOptions) -> None:
     """Create a repository that is missing, now that all that goes into it is known to be there."""
-    if not load.exists and options.create and load.destination.create_repository(options.create):
+    if load.exists or options.create is None:
+        return
+    if options.retry.insist(partial(load.destination.create_repository, options.create), load.name):
         log.warning("created repository %s", load.name)
 
 
-def _send(archive: ArchiveReader, load: _Load, options: PushOptions, stage: Stage) -> None:
+def _upload(archive: ArchiveReader, load: _Load, options: PushOptions, stage: Stage) -> None:
     if load.missing:
         with stage("upload") as progress:
             upload(load.missing, archive, load.destination, jobs=options.jobs, retry=options.retry, progress=progress)
+
+
+def _put_images(load: _Load, options: PushOptions) -> None:
     for image in load.images:
         for document in image.tree.documents[:-1]:
             _put(load.destination, document, None, options.retry)
@@ -249,7 +272,13 @@ def _send(archive: ArchiveReader, load: _Load, options: PushOptions, stage: Stag
 
 def _put(destination: Destination, document: Document, tag: str | None, retry: RetryPolicy) -> None:
     what = f"the manifest {document.digest}"
-    if retry.insist(partial(destination.put_manifest, document, tag), what):
-        log.info("put %s%s", what, f" as {tag}" if tag else "")
-    else:
-        log.info("%s was there%s", what, f" as {tag}" if tag else "")
+    hollow = isinstance(document, Manifest) and any(blob.size == 0 for blob in document.blobs)
+    try:
+        is_new = (replace(retry, tries=1) if hollow else retry).insist(
+            partial(destination.put_manifest, document, tag), what
+        )
+    except TransferError as error:
+        if not hollow:
+            raise
+        raise UnsupportedError(f"{what} names a blob without bytes, which ECR takes no upload of: {error}") from error
+    log.info("%s %s%s", "put" if is_new else "there was", what, f" as {tag}" if tag else "")

@@ -5,15 +5,16 @@ The stories may enter.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
 from ecrdrag.content import Descriptor, Digest
-from ecrdrag.errors import UnsupportedError
+from ecrdrag.errors import IntegrityError, UnsupportedError
 from ecrdrag.manifest import Index, Manifest
 
 MAX_DEPTH: Final = 8  # indexes inside indexes; real ones have one or two
+MAX_SIZE: Final = 64 * 1024 * 1024  # bytes of all documents of one image, which are kept; real ones have some KiB
 MAX_DOCUMENTS: Final = 1_000  # of one image; an index has an entry or two for each platform
 
 Document = Manifest | Index
@@ -33,29 +34,58 @@ class Tree:
     @property
     def blobs(self) -> tuple[Descriptor, ...]:
         """The distinct configs and layers, in the order of the documents."""
-        manifests = (document for document in self.documents if isinstance(document, Manifest))
-        return tuple({blob.digest: blob for manifest in manifests for blob in manifest.blobs}.values())
+        return tuple({blob.digest: blob for manifest in self.manifests for blob in manifest.blobs}.values())
+
+    @property
+    def manifests(self) -> tuple[Manifest, ...]:
+        """The documents that are images, not indexes."""
+        return tuple(document for document in self.documents if isinstance(document, Manifest))
 
 
 def grow(root: Document, read: Callable[[Descriptor], Document]) -> Tree:
     """Collect what a root leads to, each document once; read gives the document that a descriptor means.
 
-    Raises UnsupportedError for a tree that is too deep or too large, or where an index says wrong sizes.
+    Raises UnsupportedError for a tree that is too deep or too large, or that names content by anything but
+    sha256, and IntegrityError where documents disagree about the size of a blob.
     """
-    found: dict[Digest, Document] = {}
-    _collect(root, read, found, 1)
-    return Tree(tuple(found.values()))
+    documents: list[Document] = []
+    for document in _collect(root, read, set(), 1):
+        documents.append(document)
+        if sum(len(one.raw) for one in documents) > MAX_SIZE:
+            raise UnsupportedError(f"the manifests of the image have more than {MAX_SIZE} bytes")
+    tree = Tree(tuple(documents))
+    _check_blobs(tree)
+    return tree
 
 
 def _collect(
-    document: Document, read: Callable[[Descriptor], Document], found: dict[Digest, Document], depth: int
-) -> None:
+    document: Document, read: Callable[[Descriptor], Document], seen: set[Digest], depth: int
+) -> Iterator[Document]:
     if depth > MAX_DEPTH:
         raise UnsupportedError(f"indexes lie in each other more than {MAX_DEPTH} deep")
-    if isinstance(document, Index):
-        for entry in document.manifests:
-            if entry.digest not in found:
-                _collect(read(entry), read, found, depth + 1)
-    found[document.digest] = document
-    if len(found) > MAX_DOCUMENTS:
+    seen.add(document.digest)
+    if len(seen) > MAX_DOCUMENTS:
         raise UnsupportedError(f"the image has more than {MAX_DOCUMENTS} documents")
+    for entry in document.manifests if isinstance(document, Index) else ():
+        _check_algorithm(entry)
+        if entry.digest not in seen:
+            yield from _collect(read(entry), read, seen, depth + 1)
+    yield document
+
+
+def _check_blobs(tree: Tree) -> None:
+    sizes: dict[Digest, int] = {}
+    for manifest in tree.manifests:
+        for blob in manifest.blobs:
+            _check_algorithm(blob)
+            if sizes.setdefault(blob.digest, blob.size) != blob.size:
+                raise IntegrityError(
+                    f"blob {blob.digest} is given two sizes, {sizes[blob.digest]} and {blob.size}",
+                    hint="the archive is damaged: fetch or save it again",
+                )
+
+
+def _check_algorithm(entry: Descriptor) -> None:
+    """ECR reckons sha256 alone: the digest of an image or a layer that it answers with is never another."""
+    if entry.digest.algorithm != "sha256":
+        raise UnsupportedError(f"{entry.digest} is named by {entry.digest.algorithm}, and ECR knows sha256 only")

@@ -27,6 +27,7 @@ from ecrdrag.content import Digest
 from ecrdrag.errors import ArchiveError, IntegrityError, TransferError
 from ecrdrag.manifest import DOCKER_CONFIG, DOCKER_MANIFEST, OCI_CONFIG, OCI_MANIFEST, Manifest, parse
 
+_LAYERS_AT_ONCE: Final = 8
 FORMATS: Final = ("docker", "oci")
 # Layer types by format and compression: docker distribution's manifest-v2-2, OCI image spec's layer.md; docker
 # has no word of its own for zstd, so an image with such a layer becomes an OCI one.
@@ -64,7 +65,7 @@ class ConvertedArchive:
         self._members = members
         self._conversion = conversion
         self._archive = DockerArchive(members)
-        self._ready: dict[Member, _ReadyLayer] = {}
+        self._ready: dict[DockerLayer, _ReadyLayer] = {}
         self._manifests: dict[Digest, Manifest] = {}
         self._roots: dict[Digest, Digest] = {}
         self._blobs: dict[Digest, StoredBlob] = {}
@@ -87,11 +88,12 @@ class ConvertedArchive:
         Raises IntegrityError for a layer that isn't what its config says, ArchiveError for what can't be read.
         """
         workers = os.cpu_count() or 1
+        at_once = min(workers, _LAYERS_AT_ONCE)  # each keeps blocks for every worker in memory
         wish = self._conversion.compression
         compression = Compression() if wish.plain else wish  # unused where layers stay plain
-        with GzipBlocks(compression, workers) as gzip, ThreadPoolExecutor(workers, "convert") as pool:
-            jobs = [pool.submit(self._make_ready, layer, gzip, advance) for layer in self._waiting(images)]
+        with GzipBlocks(compression, workers) as gzip, ThreadPoolExecutor(at_once, "convert") as pool:
             try:
+                jobs = [pool.submit(self._make_ready, layer, gzip, advance) for layer in self._waiting(images)]
                 wait(jobs, return_when=FIRST_EXCEPTION)
                 _raise_first(jobs)
             except BaseException:  # Ctrl-C too: the layers that are being read would take minutes
@@ -122,7 +124,7 @@ class ConvertedArchive:
             spool.close()
 
     def _write_manifest(self, image: DockerImage) -> None:
-        layers = [self._ready[layer.member] for layer in image.layers]
+        layers = [self._ready[layer] for layer in image.layers]
         style = self._conversion.format or ("oci" if any(one.compression == "zstd" for one in layers) else "docker")
         kind, config_kind = (OCI_MANIFEST, OCI_CONFIG) if style == "oci" else (DOCKER_MANIFEST, DOCKER_CONFIG)
         config = StoredBlob(image.digest, len(image.config), partial(_slices, image.config))
@@ -139,10 +141,10 @@ class ConvertedArchive:
         self._blobs.update({blob.digest: blob for blob in (config, *(one.blob for one in layers))})
 
     def _waiting(self, images: Iterable[ArchivedImage]) -> list[DockerLayer]:
-        """List the layers that aren't ready, each file once, largest first."""
+        """List the layers that aren't ready, each once, largest first; a file with two digests will fail for one."""
         found = (layer for image in images for layer in self._archive.image(image.digest).layers)
-        waiting = {layer.member: layer for layer in found if layer.member not in self._ready}
-        return sorted(waiting.values(), key=lambda layer: layer.member.size, reverse=True)
+        waiting = dict.fromkeys(layer for layer in found if layer not in self._ready)
+        return sorted(waiting, key=lambda layer: layer.member.size, reverse=True)
 
     def _make_ready(self, layer: DockerLayer, gzip: GzipBlocks, advance: Callable[[int], None]) -> None:
         member = layer.member
@@ -160,7 +162,7 @@ class ConvertedArchive:
             raise IntegrityError(
                 f"{where} is damaged: its tar has digest {plain.digest}, its image's config says {layer.diff_id}"
             )
-        self._ready[member] = _ReadyLayer(blob, compression)
+        self._ready[layer] = _ReadyLayer(blob, compression)
 
     def _compress(self, plain: _Hashed, gzip: GzipBlocks) -> tuple[StoredBlob, str]:
         """Write a layer into a temporary file: compressed, or plain where that was asked for."""

@@ -19,6 +19,7 @@ from ecrdrag.errors import ArchiveError, IntegrityError, UnsupportedError
 from ecrdrag.manifest import parse_object
 
 MANIFEST_FILE: Final = "manifest.json"
+MAX_CONFIGS_SIZE: Final = 64 * 1024 * 1024  # bytes of all configs, which are kept; real ones have some KiB
 _HEX_NAME: Final = re.compile(r"(?:^|[/:])([0-9a-f]{64})(?:\.json)?$")
 
 
@@ -32,16 +33,11 @@ class DockerLayer:
 
 @dataclass(frozen=True, slots=True)
 class DockerImage:
-    """One image of the archive: names, the bytes of its config, its layers, bottom first."""
+    """One image of the archive: its config's digest, which docker calls image ID, and bytes; layers, bottom first."""
 
-    names: tuple[str, ...]
+    digest: Digest
     config: bytes
     layers: tuple[DockerLayer, ...]
-
-    @property
-    def digest(self) -> Digest:
-        """The config's digest, which docker calls image ID."""
-        return Digest.of(self.config)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,39 +50,58 @@ class _Entry:
     sources: frozenset[str]
 
 
+@dataclass(frozen=True, slots=True)
+class _Config:
+    """A config file: its bytes, and the digests that it gives the plain tars."""
+
+    content: bytes
+    digest: Digest
+    diff_ids: tuple[Digest, ...]
+
+
 class DockerArchive:
     """The images that manifest.json lists."""
 
     def __init__(self, members: Members) -> None:
         self._members = members
-        self._entries = _entries(members)
-        self._images = {image.digest: image for image in map(self._image, self._entries)}
+        self._configs: dict[Member, _Config] = {}  # by file: many entries may share one, or lead to it by links
+        self._images: dict[Digest, DockerImage] = {}
+        self._names: dict[Digest, dict[str, None]] = {}
+        for entry in _entries(members):
+            self._add(entry)
 
     @property
     def images(self) -> tuple[ArchivedImage, ...]:
         """List the images in the order of manifest.json, each once."""
-        return tuple(ArchivedImage(image.names, digest) for digest, image in self._images.items())
+        return tuple(ArchivedImage(tuple(names), digest) for digest, names in self._names.items())
 
     def image(self, digest: Digest) -> DockerImage:
         """Give the image whose config has this digest; KeyError when there is none."""
         return self._images[digest]
 
-    def _image(self, entry: _Entry) -> DockerImage:
-        config = content_of(self._members, self._file(entry.config, "the config"))
-        self._check_name(entry.config, config)
-        diff_ids = _diff_ids(config, f"{self._members.where}: {entry.config}")
-        if len(diff_ids) != len(entry.layers):
+    def _add(self, entry: _Entry) -> None:
+        """Take an image; entries of one config, as crane writes for several names, are one image."""
+        config = self._config(entry.config)
+        if len(config.diff_ids) != len(entry.layers):
             raise ArchiveError(
                 f"{self._members.where}: {MANIFEST_FILE} names {len(entry.layers)} layers, "
-                f"{entry.config} knows {len(diff_ids)}"
+                f"{entry.config} knows {len(config.diff_ids)}"
             )
         files = [self._file(path, "a layer") for path in entry.layers]
-        names = tuple(dict.fromkeys(self._all_names(entry.config)))
-        return DockerImage(names, config, tuple(map(DockerLayer, files, diff_ids)))
+        layers = tuple(map(DockerLayer, files, config.diff_ids))
+        self._images.setdefault(config.digest, DockerImage(config.digest, config.content, layers))
+        self._names.setdefault(config.digest, {}).update(dict.fromkeys(entry.names))
 
-    def _all_names(self, config: str) -> list[str]:
-        """Join the names of entries with one config: docker and podman write one, others may write several."""
-        return [name for entry in self._entries if entry.config == config for name in entry.names]
+    def _config(self, path: str) -> _Config:
+        member = self._file(path, "the config")
+        if member not in self._configs:
+            if sum(one.size for one in self._configs) + member.size > MAX_CONFIGS_SIZE:
+                raise ArchiveError(f"{self._members.where}: the configs have more than {MAX_CONFIGS_SIZE} bytes")
+            content = content_of(self._members, member)
+            diff_ids = _diff_ids(content, f"{self._members.where}: {path}")
+            self._configs[member] = _Config(content, Digest.of(content), diff_ids)
+        self._check_name(path, self._configs[member].digest)
+        return self._configs[member]
 
     def _file(self, path: str, what: str) -> Member:
         member = self._members.find(path)
@@ -94,10 +109,10 @@ class DockerArchive:
             raise ArchiveError(f"{self._members.where}: {what} {path} is missing, which {MANIFEST_FILE} names")
         return member
 
-    def _check_name(self, path: str, config: bytes) -> None:
+    def _check_name(self, path: str, digest: Digest) -> None:
         named = _HEX_NAME.search(path)
-        if named and named[1] != Digest.of(config).hex:
-            raise IntegrityError(f"{self._members.where}: {path} is damaged: its digest is {Digest.of(config)}")
+        if named and named[1] != digest.hex:
+            raise IntegrityError(f"{self._members.where}: {path} is damaged: its digest is {digest}")
 
 
 def is_saved_by_docker(members: Members) -> bool:
@@ -109,15 +124,18 @@ def is_saved_by_docker(members: Members) -> bool:
     """
     if members.find(MANIFEST_FILE) is None:
         return False
-    return all(_has_plain_sources(members, entry) for entry in _entries(members))
+    known: dict[Member, frozenset[str]] = {}  # each config file is read once
+    return all(_has_plain_sources(members, entry, known) for entry in _entries(members))
 
 
-def _has_plain_sources(members: Members, entry: _Entry) -> bool:
+def _has_plain_sources(members: Members, entry: _Entry, known: dict[Member, frozenset[str]]) -> bool:
     config = members.find(entry.config) if entry.sources else None
     if config is None:
         return False
-    diff_ids = _diff_ids(content_of(members, config), f"{members.where}: {entry.config}")
-    return entry.sources == frozenset(map(str, diff_ids))
+    if config not in known:
+        diff_ids = _diff_ids(content_of(members, config), f"{members.where}: {entry.config}")
+        known[config] = frozenset(map(str, diff_ids))
+    return entry.sources == known[config]
 
 
 def _entries(members: Members) -> tuple[_Entry, ...]:

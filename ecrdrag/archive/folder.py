@@ -42,7 +42,7 @@ class FolderMembers:
     def find(self, name: str) -> Member | None:
         """Find a file by its name, through links that stay inside; raise ArchiveError for what is no file."""
         key = safe_name(name)
-        if key is None:
+        if key is None or not _is_encodable(key):
             return None
         path = self._root / key
         with self._disk_errors(f"{shown(key)} can't be read"):
@@ -116,3 +116,12 @@ class FolderMembers:
 
     def _error(self, what: str) -> ArchiveError:
         return ArchiveError(f"{self.where}: {what}")
+
+
+def _is_encodable(name: str) -> bool:
+    """Say whether a file can have the name at all: JSON can spell half characters, no disk can."""
+    try:
+        os.fsencode(name)
+    except UnicodeEncodeError:
+        return False
+    return True

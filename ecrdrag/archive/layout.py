@@ -50,7 +50,7 @@ class OciLayout:
 
     def _parts(self) -> frozenset[Digest]:
         """Name what the listed indexes lead to themselves."""
-        listed = (entry.digest for entry in self._entries if entry.media_type in INDEX_TYPES)
+        listed = {entry.digest for entry in self._entries if entry.media_type in INDEX_TYPES}  # each read once
         indexes = (self.document(digest) for digest in listed if self.blob(digest) is not None)
         return frozenset(one.digest for index in indexes if isinstance(index, Index) for one in index.manifests)
 
@@ -75,8 +75,11 @@ class OciLayout:
         found = Digest.of(raw, digest.algorithm)
         if found != digest:
             raise IntegrityError(f"{where}: {path} is damaged: its digest is {found}")
+        listed = next((entry for entry in self._entries if entry.digest == digest), None)
+        if listed is not None and listed.size != len(raw):
+            raise IntegrityError(f"{where}: {path} has {len(raw)} bytes, {INDEX_FILE} says {listed.size}")
         try:
-            return parse(raw, _declared(raw) or self._listed(digest))
+            return parse(raw, _declared(raw) or (listed.media_type if listed else ""))
         except UnsupportedError as error:
             raise UnsupportedError(f"{where}: {path}: {error}", hint=error.hint) from error
 
@@ -89,10 +92,6 @@ class OciLayout:
 
     def close(self) -> None:
         """Do nothing."""
-
-    def _listed(self, digest: Digest) -> str:
-        """Give the media type that index.json has for a document that doesn't say it itself."""
-        return next((entry.media_type for entry in self._entries if entry.digest == digest), "")
 
 
 def _entries(members: Members) -> tuple[Descriptor, ...]:

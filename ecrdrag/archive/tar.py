@@ -18,7 +18,7 @@ from enum import Enum
 from typing import Final
 
 from ecrdrag.archive.file import PositionedFile, positioned, views_of
-from ecrdrag.archive.members import Member
+from ecrdrag.archive.members import MAX_JSON_SIZE, Member
 from ecrdrag.archive.plan import BLOCK
 from ecrdrag.errors import ArchiveError
 
@@ -247,8 +247,16 @@ class _Walk:
         if name == "":
             raise self._error(f"a member before byte {self._position} is no folder, and has no name")
         if name in self._index:
+            if self._is_same(self._index[name], entry):
+                return
             raise self._error(f"member {shown(name)} is there twice")
         self._index[name] = entry
+
+    def _is_same(self, one: _Entry, other: _Entry) -> bool:
+        """Know a small file that comes again: crane writes a config once for each name of its image."""
+        if (one.kind, other.kind, one.size) != (_Kind.FILE, _Kind.FILE, other.size) or one.size > MAX_JSON_SIZE:
+            return False
+        return self._read(one.offset, one.size) == self._read(other.offset, other.size)
 
     def _is_folder(self, name: str) -> bool:
         return name in self._index and self._index[name].kind is _Kind.FOLDER

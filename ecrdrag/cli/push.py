@@ -11,7 +11,7 @@ import logging
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Final
 
@@ -27,7 +27,7 @@ from ecrdrag.content import Descriptor
 from ecrdrag.errors import UsageError
 from ecrdrag.manifest import Manifest
 from ecrdrag.push import Fate, Pushed, PushedImage, PushOptions, push
-from ecrdrag.reference import ImageReference
+from ecrdrag.reference import EcrHost, ImageReference
 from ecrdrag.registry.ends import Destination, RepositorySettings
 from ecrdrag.transfer.progress import Progress
 from ecrdrag.transfer.upload import DEFAULT_UPLOAD_JOBS
@@ -131,12 +131,17 @@ def _stage(arguments: argparse.Namespace, label: str) -> Iterator[Progress]:
 
 def _destinations(arguments: argparse.Namespace) -> Callable[[ImageReference], Destination]:
     from ecrdrag.cli.aws import AwsSettings  # late, as all that loads boto3
+    from ecrdrag.registry.ecr_api import EcrApi
     from ecrdrag.registry.ecr_destination import EcrDestination
 
     settings = AwsSettings(arguments.profile, arguments.endpoint_url)
 
+    @cache  # one client, and its connections, for all repositories of a registry
+    def client(host: EcrHost) -> EcrApi:
+        return settings.ecr(host, connections=arguments.jobs)
+
     def open_destination(reference: ImageReference) -> Destination:
-        return EcrDestination(settings.ecr(reference.ecr, connections=arguments.jobs), reference)
+        return EcrDestination(client(reference.ecr), reference)
 
     return open_destination
 

@@ -211,11 +211,9 @@ class EcrUpload:
                     layerPartBlob=WrittenPart(part.body),
                 )
         except PartOffsetError as error:
-            if error.offset == part.start:  # not the offset is wrong, but something that another try won't mend
-                raise TransferError(str(error)) from None
+            if error.offset == part.start:  # nothing landed: perhaps an earlier copy of it is still being taken
+                raise TransientError(str(error), hint=error.hint) from None
             raise
-        except UnansweredError as error:  # a long way is behind us: the engine tries longer than botocore may
-            raise TransientError(str(error), hint=error.hint) from error
         last = number_of(answer, "lastByteReceived")
         if last is None or not part.start <= last + 1 <= part.stop:
             raise repository.unusable("UploadLayerPart")
@@ -253,6 +251,7 @@ class _Repository:
         self.account = reference.ecr.account
         self.name = reference.repository
         self.where = reference.name
+        self._answered = False
         self._hint = (
             f"create it with `aws ecr create-repository --registry-id {reference.ecr.account} "
             f"--region {reference.ecr.region} --repository-name {reference.repository}`, "
@@ -265,8 +264,14 @@ class _Repository:
         try:
             with translated(f"{self.where}{what}"):
                 yield
+        except UnansweredError as error:
+            if not self._answered:  # nothing is lost yet, and the endpoint may be a wrong one
+                raise
+            raise TransientError(str(error), hint=error.hint) from error
         except RepositoryNotFoundError as error:
+            self._answered = True
             raise RepositoryNotFoundError(str(error), hint=self._hint) from None
+        self._answered = True
 
     def unusable(self, operation: str) -> TransientError:
         """Build the error for an answer that was cut, or whose members make no sense."""

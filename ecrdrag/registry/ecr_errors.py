@@ -109,6 +109,7 @@ ERROR_CODES: Final[Mapping[str, Translation]] = {
 # What another operation means by the same name: PutImage's view of what is there lags behind the uploads.
 _OPERATION_CODES: Final[Mapping[tuple[str, str], Translation]] = {
     ("PutImage", "LayersNotFoundException"): (TransientError, "the layers of an image must be pushed before it"),
+    ("PutImage", "InvalidParameterException"): (UnsupportedError, "ECR doesn't take such a manifest"),
 }
 
 # Errors of every AWS service: "Common Errors" in the ECR API reference.

@@ -24,7 +24,7 @@ Result = TypeVar("Result")
 class RetryPolicy:
     """Bound the tries in a row that bring nothing, and space them out; times in seconds."""
 
-    tries: int = 8
+    tries: int = 10
     base: float = 0.25
     cap: float = 20.0
     random: random.Random = field(default_factory=random.Random, compare=False)
@@ -33,9 +33,11 @@ class RetryPolicy:
     def delay(self, failures: int) -> float:
         """Say how long to wait after so many failures in a row, 1 or more.
 
-        Exponential backoff with full jitter, as the AWS SDKs' standard mode does.
+        Exponential backoff, of which chance takes no more than half: with many workers, the one that draws
+        the shortest waits would end all others.
         """
-        return self.random.uniform(0, min(self.cap, self.base * 2 ** (failures - 1)))
+        longest = min(self.cap, self.base * 2 ** (failures - 1))
+        return self.random.uniform(longest / 2, longest)
 
     def insist(self, attempt: Callable[[], Result], what: str) -> Result:
         """Call attempt until it ends without a TransientError; for what takes one call.

@@ -5,7 +5,9 @@ from __future__ import annotations
 import gzip
 import json
 import random
+import socket
 import threading
+import time
 import tracemalloc
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -45,7 +47,7 @@ from ecrdrag.manifest import Manifest
 from ecrdrag.reference import ImageReference
 from ecrdrag.registry import ecr_parts
 from ecrdrag.registry.ecr import EcrSource
-from ecrdrag.registry.ecr_destination import EcrDestination, EcrUpload
+from ecrdrag.registry.ecr_destination import EcrDestination, EcrUpload, _Repository
 from ecrdrag.registry.ends import Destination, RepositorySettings
 from ecrdrag.registry.transport import BlobTransport
 from ecrdrag.transfer.download import fetch
@@ -108,9 +110,16 @@ CUT = with_body(b"")
 HALF = with_body(b'{"lastByteReceived": 9')
 
 
-def body_of(request: AWSPreparedRequest) -> bytes | bytearray:
-    assert isinstance(request.body, bytes | bytearray)
-    return request.body
+def body_of(request: AWSPreparedRequest) -> bytes:
+    """Give what is sent, bytes or a file, which then stands where it stood."""
+    body: Any = request.body
+    if isinstance(body, bytes):
+        return body
+    place = body.tell()
+    body.seek(0)
+    content = bytes(body.read())
+    body.seek(place)
+    return content
 
 
 def read(request: AWSPreparedRequest) -> dict[str, Any]:
@@ -347,15 +356,24 @@ def test_a_part_whose_answer_is_lost_is_sent_again_and_the_upload_goes_on(
 
 
 @pytest.mark.parametrize("silence", [hanging_up, refusing("ServerException", 500)])
-def test_a_part_without_any_answer_is_worth_another_try(opened: Opened, silence: Callable[[Answer], Answer]) -> None:
-    up = opened.destination.begin(BLOB)
-    opened.faults.add("UploadLayerPart", silence)
-    with pytest.raises(TransientError):
-        up.send(up.encode(0, PART, [memoryview(DATA[:PART])]))
+def test_silence_is_worth_another_try_once_the_repository_has_answered(
+    opened: Opened, silence: Callable[[Answer], Answer]
+) -> None:
     opened.faults.add("BatchCheckLayerAvailability", silence)
     with pytest.raises(TransferError) as caught:
         opened.destination.missing([BLOB])
     assert not isinstance(caught.value, TransientError)
+    assert opened.destination.missing([BLOB])
+    up = opened.destination.begin(BLOB)
+    for operation, call in (
+        ("BatchCheckLayerAvailability", lambda: opened.destination.missing([BLOB])),
+        ("InitiateLayerUpload", lambda: opened.destination.begin(BLOB)),
+        ("UploadLayerPart", lambda: up.send(part_of(up, DATA, 0, 1000))),
+        ("CompleteLayerUpload", up.complete),
+    ):
+        opened.faults.add(operation, silence)
+        with pytest.raises(TransientError):
+            call()
 
 
 def test_a_registry_that_took_less_says_so(opened: Opened) -> None:
@@ -378,7 +396,6 @@ def test_an_upload_that_is_not_known_any_more_is_lost(opened: Opened) -> None:
     "refusal",
     [
         refusing("InvalidLayerPartException"),
-        refusing("InvalidLayerPartException", lastValidByteReceived=999),
         refusing("InvalidLayerPartException", lastValidByteReceived="499"),
     ],
 )
@@ -391,6 +408,18 @@ def test_a_part_that_is_refused_for_itself_is_not_sent_again(
     with pytest.raises(TransferError, match="InvalidLayerPartException") as caught:
         upload.send(part_of(upload, DATA, 1000, 2000))
     assert not isinstance(caught.value, TransientError)
+
+
+def test_a_part_that_is_refused_where_it_should_be_is_sent_again(opened: Opened) -> None:
+    upload = opened.destination.begin(BLOB)
+    send_all(upload, DATA[:1000])
+    opened.faults.add("UploadLayerPart", refusing("InvalidLayerPartException", lastValidByteReceived=999))
+    with pytest.raises(TransientError) as caught:
+        upload.send(part_of(upload, DATA, 1000, 2000))
+    assert not isinstance(caught.value, PartOffsetError)
+    with pytest.raises(PartOffsetError) as again:  # the script lets the real ECR take it before it refuses
+        upload.send(part_of(upload, DATA, 1000, 2000))
+    assert again.value.offset == 2000
 
 
 def test_more_or_fewer_bytes_than_the_part_has_are_never_sent(opened: Opened) -> None:
@@ -684,7 +713,7 @@ def test_a_part_travels_as_botocore_itself_would_send_it(opened: Opened) -> None
             layerPartBlob=DATA[:1000],
         )
     theirs = opened.sent[-1]
-    assert ours.body == theirs.body
+    assert body_of(ours) == body_of(theirs)
     assert (ours.method, ours.url) == (theirs.method, theirs.url)
     changing = {"Authorization", "X-Amz-Date", "amz-sdk-invocation-id"}
     assert ours.headers.keys() == theirs.headers.keys()
@@ -730,7 +759,7 @@ def test_botocore_sends_the_same_bytes_again_and_the_offset_tells_that_they_had_
             upload.send(part)
     assert caught.value.offset == 1000
     first, second = opened.sent[-2:]
-    assert first.body is second.body is part.body
+    assert body_of(first) == body_of(second) == part.body
     assert first.headers["amz-sdk-request"] != second.headers["amz-sdk-request"]
 
 
@@ -789,6 +818,48 @@ def test_a_part_is_sent_without_another_copy_of_it() -> None:
         finally:
             tracemalloc.stop()
     assert peak < MIB // 2
+
+
+class Slowly(BaseHTTPRequestHandler):
+    """Take a request at a rate that fills every buffer on the way."""
+
+    def do_POST(self) -> None:
+        left = int(self.headers["Content-Length"])
+        while left:
+            left -= len(self.rfile.read(min(left, MIB // 16)))
+            time.sleep(0.005)
+        answer = json.dumps({"lastByteReceived": 10 * MIB - 1}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_a_slow_line_may_take_longer_for_a_part_than_a_connection_may_take() -> None:
+    with HTTPServer(("127.0.0.1", 0), Slowly, bind_and_activate=False) as server:
+        server.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, MIB // 16)
+        server.server_bind()
+        server.server_activate()
+        thread = threading.Thread(target=server.handle_request)
+        thread.start()
+        config = Config(connect_timeout=0.25, retries={"total_max_attempts": 1})
+        endpoint = f"http://127.0.0.1:{server.server_port}"
+        api = boto3.client(
+            "ecr",
+            endpoint_url=endpoint,
+            region_name=REGION,
+            aws_access_key_id="AKIAEXAMPLE",
+            aws_secret_access_key="example",
+            config=config,
+        )
+        ecr_parts.install(api.meta.events)
+        upload = EcrUpload(_Repository(api, REFERENCE), BLOB.digest, "1", 10 * MIB)
+        assert upload.send(upload.encode(0, 10 * MIB, [memoryview(bytes(10 * MIB))])) == 10 * MIB
+        thread.join()
+        api.close()
 
 
 def test_a_client_without_the_hooks_is_refused_rather_than_sending_nonsense(opened: Opened) -> None:

@@ -136,6 +136,52 @@ def test_what_was_pulled_by_digest_goes_back_without_a_tag(ecr: LocalEcr, folder
     assert tags_of(ecr, "my/app") == before
 
 
+def test_what_was_pulled_by_the_digest_of_an_index_gets_no_tag_of_its_digits(ecr: LocalEcr, folder: Path) -> None:
+    assert pull(ecr, folder, f"{APP}@{BOTH.manifest.digest}", "-o", "one.tar", *AMD64).code == 0
+    before = tags_of(ecr, "my/app")
+    assert push(ecr, folder, "one.tar").out == f"{APP}@{HELLO.manifest.digest}\n"
+    assert tags_of(ecr, "my/app") == before
+
+
+def test_two_images_of_one_name_are_refused(ecr: LocalEcr, recorder: Recorder, folder: Path) -> None:
+    index = index_of([HELLO])
+    files = oci_layout({f"{APP}:x": index, "y": HELLO})
+    listing = json.loads(files["index.json"])  # type: ignore[arg-type]
+    listing["manifests"][1]["annotations"] = listing["manifests"][0]["annotations"]
+    (folder / "app.tar").write_bytes(tar_with({**files, "index.json": json.dumps(listing).encode()}))
+    ended = push(ecr, folder, "app.tar")
+    assert (ended.code, recorder.requests) == (2, [])
+    assert f"two images are called {APP}:x: choose one by its digest with --image" in ended.err
+
+
+def test_nothing_is_tagged_anywhere_when_one_of_several_images_is_damaged(ecr: LocalEcr, folder: Path) -> None:
+    bad = hello_image("arm64")
+    files = oci_layout({f"{HOST}/one/app:1": HELLO, f"{HOST}/two/app:1": bad})
+    files[f"blobs/sha256/{bad.layers[0].digest.hex}"] = bytes(len(bad.layers[0].content))
+    (folder / "app.tar").write_bytes(tar_with(files))
+    assert push(ecr, folder, "app.tar", CREATE).code == 6
+    assert tags_of(ecr, "one/app") == tags_of(ecr, "two/app") == []
+
+
+def test_bytes_are_counted_over_all_repositories_and_children_have_no_tag(ecr: LocalEcr, folder: Path) -> None:
+    arm = hello_image("arm64")
+    names = {f"{HOST}/one/app:1": index_of([HELLO]), f"{HOST}/two/app:1": arm}
+    (folder / "app.tar").write_bytes(tar_with(oci_layout(names)))
+    with client(ecr) as api:
+        api.create_repository(repositoryName="one/app")
+    report = json.loads(push(ecr, folder, "app.tar", CREATE, "--json").out)
+    assert report["bytes"] == sum(len(blob.content) for image in (HELLO, arm) for blob in image.blobs.values())
+    with client(ecr) as api:
+        found = api.list_images(repositoryName="one/app")["imageIds"]
+    assert sorted(one.get("imageTag", "") for one in found) == ["", "1"]
+    assert digest_of(ecr, "one/app", "1") == str(index_of([HELLO]).manifest.digest)
+
+
+def test_a_dry_run_without_the_repository_is_not_found(ecr: LocalEcr, folder: Path) -> None:
+    (folder / "app.tar").write_bytes(tar_with(oci_layout({"1": HELLO})))
+    assert push(ecr, folder, "app.tar", f"{HOST}/no/such:1", "--dry-run").code == 4
+
+
 def test_only_what_is_missing_goes_up_and_a_second_push_sends_nothing(
     ecr: LocalEcr, recorder: Recorder, folder: Path
 ) -> None:

@@ -467,7 +467,7 @@ def test_a_file_must_have_a_name(tar: Open, make: Callable[[str], bytes], name: 
     "second",
     [
         file("a/b", b"other"),
-        file("./a//b", b"x"),
+        file("./a//b", b"y"),
         symlink("a/b", "../a/b"),
         hardlink("a/b", "a/b"),
         header("a/b", kind=tarfile.FIFOTYPE),
@@ -478,6 +478,14 @@ def test_a_name_that_comes_twice_is_refused(tar: Open, second: bytes) -> None:
     for archive in (file("a/b", b"x") + second, second + file("a/b", b"x"), second + file("c") + file("a/b")):
         with pytest.raises(ArchiveError, match=r"^app.tar: member 'a/b' is there twice$"):
             tar(archive + END)
+
+
+def test_a_small_file_that_comes_again_with_the_same_bytes_is_one(tar: Open) -> None:
+    members = tar(file("a/b", b"x") + file("c") + file("./a/b", b"x") + END)  # crane, for a config of two names
+    assert members.names() == ("a/b", "c")
+    large = file("big", bytes(4 * 1024 * 1024 + 1))
+    with pytest.raises(ArchiveError, match="is there twice"):
+        tar(large + large + END)
 
 
 def test_more_members_than_any_image_has_are_refused(tar: Open) -> None:

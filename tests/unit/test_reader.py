@@ -154,6 +154,49 @@ def test_names_are_those_of_the_archive(kind: object, names: tuple[str, ...] | N
         assert (image.names, image.digest) == (names or (), Digest.of(CONFIG))
 
 
+def entries_of(files: Mapping[str, bytes | Link]) -> list[dict[str, object]]:
+    manifest = files["manifest.json"]
+    assert isinstance(manifest, bytes)
+    entries: list[dict[str, object]] = json.loads(manifest)
+    return entries
+
+
+@pytest.mark.parametrize("link", [False, True])
+def test_one_image_under_several_entries_has_the_names_of_all(link: bool) -> None:
+    files = docker_archive(["x:1"])
+    (entry,) = entries_of(files)
+    config: bytes | Link = Link(str(entry["Config"])) if link else CONFIG
+    both = [entry, {**entry, "Config": "again", "RepoTags": ["x:2", "x:1"]}]
+    with reading({**files, "again": config, "manifest.json": json.dumps(both).encode()}) as reader:
+        assert [image.names for image in reader.images] == [("x:1", "x:2")]
+
+
+def test_names_of_one_image_are_not_those_of_another() -> None:
+    one, two = docker_archive(["x:1"]), docker_archive(["y:1"], LAYER_TARS[:1])
+    both = entries_of(one) + entries_of(two)
+    with reading({**one, **two, "manifest.json": json.dumps(both).encode()}) as reader:
+        assert [image.names for image in reader.images] == [("x:1",), ("y:1",)]
+
+
+def test_one_file_for_two_layers_is_damaged_for_one_of_them() -> None:
+    files = docker_archive()
+    (entry,) = entries_of(files)
+    layers = entry["Layers"]
+    assert isinstance(layers, list)
+    for twice in (layers[:1] * 2, layers[1:] * 2):
+        wrong = json.dumps([{**entry, "Layers": twice}]).encode()
+        assert isinstance(refused({**files, "manifest.json": wrong}), IntegrityError)
+
+
+def test_a_size_that_the_index_says_wrong_is_refused() -> None:
+    files = layout_of(hello_image())
+    index = json.loads(files["index.json"])  # type: ignore[arg-type]
+    index["manifests"][0]["size"] += 1
+    error = refused({**files, "index.json": json.dumps(index).encode()})
+    assert isinstance(error, IntegrityError)
+    assert "index.json says" in str(error)
+
+
 def test_an_image_without_layers_is_one() -> None:
     manifest, contents = manifest_in(docker_save_old(tars=[]))
     assert (manifest.layers, contents) == ((), [config_of([])])

@@ -71,3 +71,11 @@ def test_tries_are_forgiven_by_progress_only() -> None:
     with pytest.raises(TransferError, match=r"^gave up on blob X after 3 tries without progress: 3$") as caught:
         tries.failed(TransientError("3"))
     assert caught.value.hint == "run the same command again when the line is better"
+
+
+def test_a_wait_doubles_up_to_its_cap_and_chance_takes_half_at_most() -> None:
+    patient = RetryPolicy(base=1.0, cap=6.0, random=random.Random(5))
+    for failures, longest in ((1, 1.0), (2, 2.0), (3, 4.0), (4, 6.0), (9, 6.0)):
+        waits = [patient.delay(failures) for _ in range(200)]
+        assert longest / 2 <= min(waits) < longest * 0.55
+        assert longest * 0.95 < max(waits) <= longest
