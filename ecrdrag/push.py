@@ -171,7 +171,6 @@ def _load(archive: ArchiveReader, cargo: _Cargo, exists: bool, options: PushOpti
         missing = options.retry.insist(lambda: cargo.destination.missing(blobs.values()), cargo.name)
     for tree, _ in trees:
         _check_held(archive, tree, missing)
-        _check_empty(archive, tree)
     images = tuple(
         PushedImage(aim.references, tree, {blob.digest: _fate(blob, blobs, missing) for blob in tree.blobs})
         for tree, aim in trees
@@ -215,7 +214,12 @@ def _stays_out(archive: ArchiveReader, blob: Descriptor) -> bool:
 
 
 def _check_held(archive: ArchiveReader, tree: Tree, missing: Collection[Digest]) -> None:
-    lacking = {blob.digest for blob in tree.blobs if blob.digest in missing and not archive.holds(blob)}
+    """Hold every blob that is there against its size, whoever else has it, and find those that nobody has."""
+    held = {blob.digest for blob in tree.blobs if archive.holds(blob)}
+    for blob in tree.blobs:
+        if blob.size == 0:  # never uploaded, so nobody else would look
+            Verifier(blob, outgoing=True).finish()
+    lacking = {blob.digest for blob in tree.blobs if blob.digest in missing and blob.digest not in held}
     if not lacking:
         return
     whole = {
@@ -225,13 +229,6 @@ def _check_held(archive: ArchiveReader, tree: Tree, missing: Collection[Digest])
         f"{archive.where}: blob {min(lacking, key=str)} is missing, and the registry doesn't have it either",
         hint=_choices(tree.root, whole) or "the archive is not whole: fetch or save it again",
     )
-
-
-def _check_empty(archive: ArchiveReader, tree: Tree) -> None:
-    """Hold blobs without bytes, which are never uploaded, to their digests all the same."""
-    for blob in tree.blobs:
-        if blob.size == 0 and (archive.holds(blob) or blob.digest != Digest.of(b"")):
-            Verifier(blob, outgoing=True).finish()
 
 
 def _choices(root: Document, whole: Set[Digest]) -> str:

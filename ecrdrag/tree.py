@@ -14,7 +14,7 @@ from ecrdrag.errors import IntegrityError, UnsupportedError
 from ecrdrag.manifest import Index, Manifest
 
 MAX_DEPTH: Final = 8  # indexes inside indexes; real ones have one or two
-MAX_SIZE: Final = 64 * 1024 * 1024  # bytes of all documents of one image, which are kept; real ones have some KiB
+MAX_SIZE: Final = 32 * 1024 * 1024  # bytes of all documents of one image, which are kept; real ones have some KiB
 MAX_DOCUMENTS: Final = 1_000  # of one image; an index has an entry or two for each platform
 
 Document = Manifest | Index

@@ -70,6 +70,7 @@ class ConvertedArchive:
         self._roots: dict[Digest, Digest] = {}
         self._blobs: dict[Digest, StoredBlob] = {}
         self._spools: list[Spool] = []
+        self._idle: list[Spool] = []
         self._stop = threading.Event()
         self._lock = threading.Lock()
 
@@ -166,10 +167,8 @@ class ConvertedArchive:
 
     def _compress(self, plain: _Hashed, gzip: GzipBlocks) -> tuple[StoredBlob, str]:
         """Write a layer into a temporary file: compressed, or plain where that was asked for."""
-        spool = Spool(self._members.where)
-        with self._lock:
-            self._spools.append(spool)
-        written = hashlib.sha256()
+        spool = self._take_spool()
+        start, written = spool.size, hashlib.sha256()
 
         def write(data: bytes | memoryview) -> None:
             written.update(data)
@@ -180,8 +179,17 @@ class ConvertedArchive:
                 write(piece)
         else:
             gzip.compress(plain, write)
-        blob = StoredBlob(Digest("sha256", written.hexdigest()), spool.size, spool.read)
+        blob = StoredBlob(Digest("sha256", written.hexdigest()), spool.size - start, partial(_section, spool, start))
+        self._idle.append(spool)
         return blob, "" if self._conversion.compression.plain else "gzip"
+
+    def _take_spool(self) -> Spool:
+        """Give a temporary file that nobody writes to: many layers may share one, but not at once."""
+        with self._lock:
+            if not self._idle:
+                self._spools.append(Spool(self._members.where))
+                self._idle.append(self._spools[-1])
+            return self._idle.pop()
 
     def _pieces(self, member: Member, advance: Callable[[int], None]) -> Iterator[memoryview]:
         for view in self._members.read(member, 0, member.size):
@@ -207,6 +215,10 @@ class _Hashed:
     @property
     def digest(self) -> Digest:
         return Digest(self._algorithm, self._hash.hexdigest())
+
+
+def _section(spool: Spool, offset: int, start: int, stop: int) -> Iterator[memoryview]:
+    return spool.read(offset + start, offset + stop)
 
 
 def _slices(content: bytes, start: int, stop: int) -> Iterator[memoryview]:

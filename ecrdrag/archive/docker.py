@@ -19,7 +19,7 @@ from ecrdrag.errors import ArchiveError, IntegrityError, UnsupportedError
 from ecrdrag.manifest import parse_object
 
 MANIFEST_FILE: Final = "manifest.json"
-MAX_CONFIGS_SIZE: Final = 64 * 1024 * 1024  # bytes of all configs, which are kept; real ones have some KiB
+MAX_CONFIGS_SIZE: Final = 32 * 1024 * 1024  # bytes of all configs, which are kept; real ones have some KiB
 _HEX_NAME: Final = re.compile(r"(?:^|[/:])([0-9a-f]{64})(?:\.json)?$")
 
 

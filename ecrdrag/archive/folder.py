@@ -52,6 +52,8 @@ class FolderMembers:
                 if os.path.lexists(path):
                     raise self._error(f"{shown(key)} is a link to what is not in the archive") from error
                 return None
+            except RecursionError as error:  # some Pythons follow links so
+                raise self._error(f"{shown(key)} is a link through too many links") from error
             found = real.lstat()
         if not real.is_relative_to(self._root):
             raise self._error(f"{shown(key)} is a link that leads out of the archive")

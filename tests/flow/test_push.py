@@ -165,7 +165,7 @@ def test_nothing_is_tagged_anywhere_when_one_of_several_images_is_damaged(ecr: L
 
 def test_bytes_are_counted_over_all_repositories_and_children_have_no_tag(ecr: LocalEcr, folder: Path) -> None:
     arm = hello_image("arm64")
-    names = {f"{HOST}/one/app:1": index_of([HELLO]), f"{HOST}/two/app:1": arm}
+    names: dict[str, Image | ImageIndex] = {f"{HOST}/one/app:1": index_of([HELLO]), f"{HOST}/two/app:1": arm}
     (folder / "app.tar").write_bytes(tar_with(oci_layout(names)))
     with client(ecr) as api:
         api.create_repository(repositoryName="one/app")
