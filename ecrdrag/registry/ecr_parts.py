@@ -139,7 +139,7 @@ def _set_aside(
 def _put_in_place(params: MutableMapping[str, object], context: MutableMapping[str, object], **_: object) -> None:
     body = context.pop(_CONTEXT, None)
     if isinstance(body, bytes | bytearray):
-        params["body"] = body
+        params["body"] = _Blocks(body)
 
 
 class _Blocks:
