@@ -843,7 +843,7 @@ def test_a_slow_line_may_take_longer_for_a_part_than_a_connection_may_take() -> 
         server.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, MIB // 16)
         server.server_bind()
         server.server_activate()
-        thread = threading.Thread(target=server.handle_request)
+        thread = threading.Thread(target=server.handle_request, daemon=True)  # a failure leaves it waiting
         thread.start()
         config = Config(connect_timeout=0.25, retries={"total_max_attempts": 1})
         endpoint = f"http://127.0.0.1:{server.server_port}"
