@@ -176,7 +176,10 @@ class BlobUpload(Protocol):
         ...
 
     def encode(self, start: int, stop: int, views: Iterable[memoryview]) -> EncodedPart:
-        """Put bytes [start, stop), which views give in order, into the form in which they travel."""
+        """Put bytes [start, stop), which views give in order, into the form in which they travel.
+
+        A view is valid until the next one is asked for.
+        """
         ...
 
     def send(self, part: EncodedPart) -> int:

@@ -49,9 +49,11 @@ def grow(root: Document, read: Callable[[Descriptor], Document]) -> Tree:
     sha256, and IntegrityError where documents disagree about the size of a blob.
     """
     documents: list[Document] = []
+    size = 0
     for document in _collect(root, read, set(), 1):
         documents.append(document)
-        if sum(len(one.raw) for one in documents) > MAX_SIZE:
+        size += len(document.raw)
+        if size > MAX_SIZE:
             raise UnsupportedError(f"the manifests of the image have more than {MAX_SIZE} bytes")
     tree = Tree(tuple(documents))
     _check_blobs(tree)

@@ -15,7 +15,7 @@ from typing import BinaryIO, Final
 
 from ecrdrag.archive.decompress import SNIFFED, decompressed, sniff
 from ecrdrag.archive.folder import FolderMembers
-from ecrdrag.archive.members import Members
+from ecrdrag.archive.members import KINDS_HINT, Members
 from ecrdrag.archive.spool import Spool
 from ecrdrag.archive.tar import TarMembers
 from ecrdrag.errors import ArchiveError, UsageError
@@ -23,10 +23,6 @@ from ecrdrag.errors import ArchiveError, UsageError
 _STDIN: Final = "stdin"
 _PIECE: Final = 1024 * 1024
 _LAYOUT: Final = "oci-layout"  # OCI image spec, image-layout.md
-_KINDS: Final = (
-    "archives are: a tar as docker, podman, skopeo, crane and docker-pull write it, plain or compressed with "
-    "gzip, bzip2, xz or zstd; or the folder of an OCI layout"
-)
 
 
 def open_members(archive: Path | None, stdin: BinaryIO, advance: Callable[[int], None]) -> Members:
@@ -50,7 +46,7 @@ def open_members(archive: Path | None, stdin: BinaryIO, advance: Callable[[int],
 def _layout(path: Path) -> Members:
     members = FolderMembers(path)
     if members.find(_LAYOUT) is None:
-        raise ArchiveError(f"{path}: is a folder without the file {_LAYOUT}", hint=_KINDS)
+        raise ArchiveError(f"{path}: is a folder without the file {_LAYOUT}", hint=KINDS_HINT)
     return members
 
 

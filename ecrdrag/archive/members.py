@@ -14,6 +14,11 @@ from ecrdrag.errors import ArchiveError
 
 # skopeo and podman read no larger JSON: containers/image, internal/iolimits.
 MAX_JSON_SIZE: Final = 4 * 1024 * 1024
+# What to do about a file that is none.
+KINDS_HINT: Final = (
+    "an archive is a tar as docker_pull.py, docker save, podman save, skopeo or crane writes it, plain or compressed "
+    "with gzip, bzip2, xz or zstd; or an OCI image layout, in a tar or a folder"
+)
 
 
 @dataclass(frozen=True, slots=True)

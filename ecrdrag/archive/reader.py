@@ -16,14 +16,10 @@ from ecrdrag.archive.contents import ArchivedImage, Contents, StoredBlob
 from ecrdrag.archive.convert import Conversion, ConvertedArchive
 from ecrdrag.archive.docker import MANIFEST_FILE, is_saved_by_docker
 from ecrdrag.archive.layout import LAYOUT_FILE, OciLayout
-from ecrdrag.archive.members import Members
+from ecrdrag.archive.members import KINDS_HINT, Members
 from ecrdrag.content import Descriptor, Digest
 from ecrdrag.errors import ArchiveError, IntegrityError, NotFoundError, TransferError, UnsupportedError
 from ecrdrag.manifest import Index, Manifest
-
-KINDS_HINT: Final = (
-    "an archive is what docker_pull.py, docker save, podman save, skopeo or crane writes, or an OCI image layout"
-)
 
 _SHOWN_NAMES: Final = 3
 _SHOWN_LENGTH: Final = 60  # characters

@@ -18,7 +18,7 @@ from enum import Enum
 from typing import Final
 
 from ecrdrag.archive.file import PositionedFile, positioned, views_of
-from ecrdrag.archive.members import MAX_JSON_SIZE, Member
+from ecrdrag.archive.members import KINDS_HINT, MAX_JSON_SIZE, Member
 from ecrdrag.archive.plan import BLOCK
 from ecrdrag.errors import ArchiveError
 
@@ -28,7 +28,6 @@ _MAX_EXTENSIONS: Final = 64 * 1024 * 1024  # all of them
 _MAX_NAME: Final = 4096  # Linux: PATH_MAX
 _MAX_LINKS: Final = 16
 _MAX_SHOWN: Final = 100  # characters of a name in a message
-_NOT_A_TAR: Final = "give an archive as docker, podman, skopeo, crane and docker-pull write it, or an OCI layout folder"
 
 # POSIX pax: "length key=value\n", where length counts the whole record.
 _PAX_LENGTH: Final = re.compile(rb"([0-9]{1,7}) ")
@@ -159,7 +158,7 @@ class _Walk:
     def index(self) -> dict[str, _Entry]:
         """Place every member; raise ArchiveError or OSError."""
         if self._size == 0:
-            raise self._error("is empty", hint=_NOT_A_TAR)
+            raise self._error("is empty", hint=KINDS_HINT)
         while (header := self._next_header()) is not None:
             if header.type in _PAX or header.type in _LONG:
                 self._extend(header)
@@ -181,7 +180,7 @@ class _Walk:
             header = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
         except (tarfile.HeaderError, ValueError, OverflowError) as error:
             if start == 0:
-                raise self._error("is not a tar archive", hint=_NOT_A_TAR) from error
+                raise self._error("is not a tar archive", hint=KINDS_HINT) from error
             if len(block) < BLOCK:
                 raise self._cut_short(f"there is half a header at byte {start}") from error
             raise self._damaged(start) from error

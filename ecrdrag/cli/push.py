@@ -11,6 +11,7 @@ import logging
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Final
@@ -25,7 +26,6 @@ from ecrdrag.cli.progress import display
 from ecrdrag.cli.streams import print_result
 from ecrdrag.content import Descriptor
 from ecrdrag.errors import UsageError
-from ecrdrag.manifest import Manifest
 from ecrdrag.push import Fate, Pushed, PushedImage, PushOptions, push
 from ecrdrag.reference import EcrHost, ImageReference
 from ecrdrag.registry.ends import Destination, RepositorySettings
@@ -180,8 +180,7 @@ def _lines(image: PushedImage, dry_run: bool) -> Iterator[str]:
 
 
 def _name(reference: ImageReference, image: PushedImage) -> str:
-    tag = f":{reference.tag}" if reference.tag else ""
-    return f"{reference.name}{tag}@{image.tree.root.digest}"
+    return str(replace(reference, digest=image.tree.root.digest))
 
 
 def _status(blob: Descriptor, image: PushedImage, dry_run: bool) -> str:
@@ -191,11 +190,10 @@ def _status(blob: Descriptor, image: PushedImage, dry_run: bool) -> str:
 
 def _size(size: int) -> str:
     amount = float(size)
-    for unit in _UNITS:
-        if amount < _STEP or unit == _UNITS[-1]:
-            return f"{size} B" if unit == "B" else f"{amount:.1f} {unit}"
-        amount /= _STEP
-    raise AssertionError("unreachable")
+    place = 0
+    while amount >= _STEP and place < len(_UNITS) - 1:
+        amount, place = amount / _STEP, place + 1
+    return f"{amount:.1f} {_UNITS[place]}" if place else f"{size} B"
 
 
 def _as_json(pushed: Pushed) -> str:
@@ -211,9 +209,8 @@ def _as_json(pushed: Pushed) -> str:
 
 def _image(image: PushedImage, dry_run: bool) -> dict[str, object]:
     root = image.tree.root
-    manifests = [document for document in image.tree.documents if isinstance(document, Manifest)]
-    configs = {manifest.config.digest: manifest.config for manifest in manifests}
-    layers = {layer.digest: layer for manifest in manifests for layer in manifest.layers}
+    configs = {manifest.config.digest: manifest.config for manifest in image.tree.manifests}
+    layers = {layer.digest: layer for manifest in image.tree.manifests for layer in manifest.layers}
     return {
         "references": [_name(reference, image) for reference in image.references],
         "digest": str(root.digest),

@@ -104,7 +104,7 @@ TABLE: list[tuple[str, list[str], dict[str, str], int, str]] = [
     ("missing", [TO], {}, 7, "missing.tar"),
     ("empty", [TO], {}, 7, "empty.tar: is empty"),
     ("text", [TO], {}, 7, "text.tar: is not a tar archive"),
-    ("other-tar", [TO], {}, 7, "nor manifest.json, but 'hello'\n  an archive is what docker_pull.py"),
+    ("other-tar", [TO], {}, 7, "nor manifest.json, but 'hello'\n  an archive is a tar as docker_pull.py"),
     ("truncated", [TO], {}, 7, "cut short"),
     ("no-blob", [f"{HOST}/my/empty:1"], {}, 7, f"blob {HELLO.layers[0].digest} is missing, and the registry doesn't"),
     ("no-manifest", [TO], {}, 7, f"{MANIFEST} is missing"),

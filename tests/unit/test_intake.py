@@ -221,8 +221,8 @@ def failing(data: bytes) -> ArchiveError:
 def test_a_folder_of_something_else_is_refused_with_what_is_read(tmp_path: Path, taken: Counter) -> None:
     with pytest.raises(ArchiveError, match=f"^{tmp_path}: is a folder without the file oci-layout$") as caught:
         open_members(tmp_path, NOTHING, taken)
-    assert "a tar as docker, podman, skopeo" in caught.value.hint
-    assert "OCI layout" in caught.value.hint
+    assert "a tar as docker_pull.py, docker save, podman save, skopeo" in caught.value.hint
+    assert "OCI image layout" in caught.value.hint
 
 
 def test_a_file_that_isnt_there_is_an_archive_error(tmp_path: Path, taken: Counter) -> None:
