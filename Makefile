@@ -19,11 +19,11 @@ test: $(VENV)/.dev
 	$(BIN)/python -m pytest
 
 bench: $(VENV)/.local
-	$(BIN)/python -m tests.bench.pull
+	$(BIN)/python -m tests.bench.pull --json .bench/pull.json
 	$(BIN)/python -m tests.bench.push
 
 clean:
-	rm -rf $(VENV) .demo build dist *.egg-info
+	rm -rf $(VENV) .demo .bench build dist *.egg-info
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Protocol
@@ -138,20 +139,39 @@ class BlobSource(Protocol):
         """
         ...
 
+    def expect(self, blob: Descriptor) -> None:
+        """Do ahead what the first read of a blob would wait for, or nothing; raises as read does."""
+        ...
+
     def abort(self) -> None:
         """End every read in progress, from any thread; later reads fail."""
         ...
 
 
 class BlobSink(Protocol):
-    """Take bytes of one blob, in any order; safe from many threads."""
+    """Take bytes of one blob, in any order, and remember across runs what has landed; safe from many threads.
+
+    Offsets count from the start of the blob.
+    """
 
     def write_at(self, view: memoryview, offset: int) -> None:
-        """Write all of view; offset counts from the start of the blob."""
+        """Write all of view."""
         ...
 
     def read_at(self, buffer: memoryview, offset: int) -> int:
         """Fill buffer with what was written at offset and return how many bytes came."""
+        ...
+
+    def landed(self) -> Sequence[tuple[int, int]]:
+        """Give the ranges [start, stop) that an earlier run brought, in order and apart; nobody has verified them."""
+        ...
+
+    def note(self, start: int, stop: int) -> None:
+        """Remember that bytes [start, stop) have been written."""
+        ...
+
+    def forget(self) -> None:
+        """Believe nothing any more of what was noted: the bytes were wrong, or come again."""
         ...
 
 
@@ -162,6 +182,30 @@ class EncodedPart:
     start: int
     stop: int
     body: bytes | bytearray
+
+
+class Turn(Protocol):
+    """One request's turn at a far end."""
+
+    def moved(self, count: int) -> None:
+        """Count what the request has moved: bytes, or 1 for a call that was answered."""
+        ...
+
+
+class Turns(Protocol):
+    """Decide how many requests each far end gets at once; safe from many threads."""
+
+    def turn(self, end: str) -> AbstractContextManager[Turn]:
+        """Wait for a turn at end, a host or an action; it ends with the block.
+
+        A BusyError that leaves the block says that the end wants fewer requests at once. Raises
+        TransferError after abort.
+        """
+        ...
+
+    def abort(self) -> None:
+        """End all waits, from any thread; there are no turns any more."""
+        ...
 
 
 class BlobUpload(Protocol):
@@ -246,5 +290,5 @@ class Verifier:
         if found != blob.digest:
             raise IntegrityError(
                 f"blob {blob.digest} arrived with digest {found}",
-                hint="the bytes were changed in the registry or on the way; nothing was kept",
+                hint="the bytes were changed in the registry or on the way; they are not kept",
             )

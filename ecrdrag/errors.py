@@ -9,6 +9,8 @@ Everybody may enter; this room imports nothing of ours.
     │   └── RepositoryNotFoundError 4  the repository itself; a push may offer to create it
     ├── TransferError           5  given up
     │   └── TransientError      5  worth another try; engines retry it, users see it when tries end
+    │       ├── BusyError     5  the far end wants fewer requests at once
+    │       ├── StalledError  5  bytes came too slowly, or not at all
     │       ├── RangeIgnoredError 5  the whole blob came where a part was asked for
     │       ├── PartOffsetError 5  the registry has another number of bytes than was thought
     │       └── UploadLostError 5  the registry knows this upload no more
@@ -63,6 +65,14 @@ class TransferError(EcrdragError):
 
 class TransientError(TransferError):
     """Bytes could not be moved this time; another try may help."""
+
+
+class BusyError(TransientError):
+    """The far end wants fewer requests at once: it said so, or cut the connection."""
+
+
+class StalledError(TransientError):
+    """Bytes came more slowly than is worth waiting for, or not at all."""
 
 
 class RangeIgnoredError(TransientError):

@@ -5,20 +5,24 @@ The command line may enter; this is also the library's way to pull.
 
 from __future__ import annotations
 
+import logging
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from ecrdrag.archive.check import difference, is_there
 from ecrdrag.archive.plan import ArchivePlan, ImageName, plan_image
-from ecrdrag.archive.writer import ArchiveWriter
+from ecrdrag.archive.writer import ArchiveWriter, sweep
 from ecrdrag.errors import ArchiveError
 from ecrdrag.reference import ImageReference
 from ecrdrag.registry.ends import Source
 from ecrdrag.resolve import Image, Resolver, Wish
-from ecrdrag.transfer.download import DEFAULT_JOBS, Download, download
+from ecrdrag.transfer.download import DEFAULT_JOBS, MIB, Download, download
 from ecrdrag.transfer.progress import Progress
 from ecrdrag.transfer.retry import RetryPolicy
+
+log = logging.getLogger(__name__)
 
 _NAME_LIMIT: Final = 200  # characters; file systems allow 255 bytes, and a suffix must fit
 _SHORT_HEX: Final = 12  # hex digits, as docker shortens a digest
@@ -29,7 +33,8 @@ class PullOptions:
     """Say how to pull.
 
     output None names the file after the image. jobs counts connections; chunk_size is in bytes,
-    None lets each layer's size decide. force lets it replace an existing file.
+    None lets each layer's size decide. force lets it replace an existing file. resume lets it go on
+    with what an earlier run left beside it, and leave the like when it fails.
     """
 
     wish: Wish
@@ -37,18 +42,24 @@ class PullOptions:
     jobs: int = DEFAULT_JOBS
     chunk_size: int | None = None
     force: bool = False
+    resume: bool = True
     retry: RetryPolicy = field(default_factory=RetryPolicy)
 
 
 @dataclass(frozen=True, slots=True)
 class Pulled:
-    """Report a pull: the archive's path and size in bytes, and what is in it."""
+    """Report a pull: the archive's path and size in bytes, and what is in it.
+
+    resumed bytes of it were there from an earlier run; the layers took so many seconds, verified.
+    """
 
     path: Path
     size: int
     reference: ImageReference
     image: Image
     existed: bool
+    resumed: int = 0
+    seconds: float = 0.0
 
 
 def pull(reference: ImageReference, source: Source, options: PullOptions, progress: Progress | None = None) -> Pulled:
@@ -59,10 +70,11 @@ def pull(reference: ImageReference, source: Source, options: PullOptions, progre
     image = Resolver(source, options.retry).resolve(reference, options.wish)
     plan = plan_image(image.manifest, image.config, ImageName.of(reference))
     path = options.output or Path(default_name(reference))
-    existed = _already_there(path, plan, options.force)
-    if not existed:
-        _write(path, plan, source, options, progress)
-    return Pulled(path, plan.total_size, reference, image, existed)
+    if _already_there(path, plan, options.force):
+        sweep(path)
+        return Pulled(path, plan.total_size, reference, image, existed=True)
+    resumed, seconds = _write(path, plan, source, options, progress)
+    return Pulled(path, plan.total_size, reference, image, existed=False, resumed=resumed, seconds=seconds)
 
 
 def default_name(reference: ImageReference) -> str:
@@ -83,15 +95,22 @@ def _already_there(path: Path, plan: ArchivePlan, force: bool) -> bool:
     return not how
 
 
-def _write(path: Path, plan: ArchivePlan, source: Source, options: PullOptions, progress: Progress | None) -> None:
-    with ArchiveWriter(path, plan, replace=options.force) as archive:
-        downloads = [Download(blob, archive.sink(offset)) for blob, offset in plan.blobs]
+def _write(
+    path: Path, plan: ArchivePlan, source: Source, options: PullOptions, progress: Progress | None
+) -> tuple[int, float]:
+    """Write the archive; return how many bytes an earlier run had brought, and the seconds that the rest took."""
+    with ArchiveWriter(path, plan, replace=options.force, resume=options.resume) as archive:
+        resumed, begun = archive.landed, time.monotonic()
+        if resumed:
+            log.warning("going on where an earlier run ended, with %.1f MiB that it brought", resumed / MIB)
         download(
-            downloads,
+            [Download(blob, archive.sink(offset)) for blob, offset in plan.blobs],
             source,
             jobs=options.jobs,
             chunk_size=options.chunk_size,
             retry=options.retry,
             progress=progress,
         )
+        seconds = time.monotonic() - begun
         archive.commit()
+    return resumed, seconds

@@ -61,6 +61,11 @@ class ArchivePlan:
         """What has to be downloaded, with the offset of its first byte."""
         return tuple((slot.content, slot.offset) for slot in self.slots if isinstance(slot.content, Descriptor))
 
+    @property
+    def digest(self) -> Digest:
+        """Name the bytes of the finished file, before they are there: plans of other bytes have other digests."""
+        return Digest.of(b"".join(_identity(slot) for slot in self.slots))
+
     def known_pieces(self) -> Iterator[tuple[int, bytes]]:
         """Yield (offset, bytes) of all that is known already: headers, small members and the zeros around.
 
@@ -166,6 +171,16 @@ def _header(name: str, size: int) -> bytes:
 
 def _json(value: object) -> bytes:
     return json.dumps(value, separators=(",", ":")).encode()
+
+
+def _identity(slot: Slot) -> bytes:
+    """Write all that fixes the bytes of a slot, such that no two slots are written alike."""
+    if isinstance(slot.content, bytes):
+        kind, content = "bytes", slot.content
+    else:
+        kind, content = "blob", str(slot.content.digest).encode()
+    numbers = f"{kind} {slot.offset} {slot.size} {len(slot.header)} {len(content)} "
+    return numbers.encode() + slot.header + content
 
 
 def _padded(size: int) -> int:

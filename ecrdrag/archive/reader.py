@@ -98,6 +98,9 @@ class ArchiveReader:
                 raise TransferError(f"{self.where}: stopped")
             yield view
 
+    def expect(self, blob: Descriptor) -> None:
+        """Do nothing: it is at hand."""
+
     def abort(self) -> None:
         """End every read in progress; later ones fail."""
         self._stopped.set()

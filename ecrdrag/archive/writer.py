@@ -1,20 +1,22 @@
 """Own the archive while it is written: ``NAME.partial`` until it is whole, then NAME.
 
-The stories may enter. A later version keeps a journal beside the partial file and resumes it;
-until then a partial file is removed when a pull fails, and taken over when a kill left one.
+The stories may enter. A pull that ends early leaves the partial file and its journal, and the next one of the same
+plan goes on with them. Whoever holds the lock of the partial file owns both; without a lock nobody touches either.
 """
 
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 
 from ecrdrag.archive.file import PositionedFile, positioned
+from ecrdrag.archive.journal import JOURNAL_SUFFIX, Journal, System, discard, sync_folder
 from ecrdrag.archive.plan import ArchivePlan
 from ecrdrag.errors import ArchiveError
 
@@ -32,7 +34,11 @@ else:
                 raise
 
 
+log = logging.getLogger(__name__)
+
 PARTIAL_SUFFIX = ".partial"
+_MIB = 1024 * 1024
+_STAT_BLOCK = 512  # bytes; what st_blocks counts on every system that has it
 # What flock says on a file system without locks, such as NFS without its lock service; it is then as on Windows.
 _LOCKLESS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
 _OPENINGS = 100  # how often others may end, and take the partial file with them, before we give up
@@ -43,8 +49,9 @@ _OPEN_FLAGS = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0) | getattr(os, 
 class ArchiveWriter:
     """Write an archive to its plan; leave it whole at path, or not at all.
 
-    A context manager: leaving it without commit() removes the partial file. replace allows it
-    to take the place of another file. Raises ArchiveError for whatever the disk refuses.
+    A context manager. Left without commit(), it keeps what has landed for the next run, which goes on
+    with it; with resume False it begins anew and keeps nothing. replace allows it to take the place of
+    another file. Raises ArchiveError for whatever the disk refuses.
     """
 
     def __init__(
@@ -53,36 +60,49 @@ class ArchiveWriter:
         plan: ArchivePlan,
         *,
         replace: bool = False,
+        resume: bool = True,
         open_file: Callable[[int], PositionedFile] = positioned,
+        system: System | None = None,
     ):
         self._path = path
         self._plan = plan
-        self._partial = path.with_name(path.name + PARTIAL_SUFFIX)
+        self._sizes = {offset: blob.size for blob, offset in plan.blobs}
+        self._partial, self._journal_path = _partial_of(path), _journal_of(path)
         self._replace = replace
+        self._resume = resume
         self._open_file = open_file
+        self._system = system
         self._descriptor = -1
-        self._committed = False
+        self._journal: Journal | None = None
+        self._begun = self._committed = False
 
     def __enter__(self) -> ArchiveWriter:
         with _disk_errors(self._partial):
-            self._descriptor = self._open_locked()
+            self._descriptor = _open_locked(self._path)
         try:
             self._file = self._open_file(self._descriptor)
             self._prepare()
         except BaseException:
-            self._discard()
+            self._leave()
             raise
         return self
 
+    @property
+    def landed(self) -> int:
+        """Bytes of blobs that have landed, in this run and before it; nobody has verified them."""
+        return self._journal.total if self._journal else 0
+
     def sink(self, offset: int) -> ArchiveSink:
         """Give the window of the blob whose first byte lies at offset."""
-        return ArchiveSink(self._file, offset, self._partial)
+        return ArchiveSink(self._file, offset, self._sizes[offset], path=self._partial, journal=self._journal)
 
     def commit(self) -> None:
         """Put the archive in place: on stable storage first, then under its name."""
         with _disk_errors(self._path):
+            if self._journal:
+                self._journal.settle()
             os.fsync(self._descriptor)
-            if not self._is_named(self._descriptor):
+            if not _is_named(self._descriptor, self._partial):
                 raise ArchiveError(
                     f"{self._partial} was removed or replaced while it was written",
                     hint="run the same command again, and leave the partial file alone",
@@ -91,14 +111,15 @@ class ArchiveWriter:
                 self._close()
             self._rename()
             self._committed = True
+            self._remove_journal()
             self._close()
-            _sync_folder(self._path.parent)
+            sync_folder(self._path.parent)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if not self._committed:
-            self._discard()
+            self._leave()
 
     def _rename(self) -> None:
         """Give the file its name; a link, other than a rename, never replaces what came there meanwhile."""
@@ -115,55 +136,71 @@ class ArchiveWriter:
         except OSError:  # a file system without links, such as FAT
             self._partial.replace(self._path)
         else:
-            self._partial.unlink()
-
-    def _open_locked(self) -> int:
-        for _ in range(_OPENINGS):
-            descriptor = os.open(self._partial, _OPEN_FLAGS, 0o666)
-            try:
-                if _lock is not None:
-                    _lock(descriptor)
-                # The one who held the lock may have renamed or removed the file in the meantime.
-                if self._is_named(descriptor):
-                    return descriptor
-            except BlockingIOError:
-                os.close(descriptor)
-                break
-            except BaseException:
-                os.close(descriptor)
-                raise
-            os.close(descriptor)
-        raise ArchiveError(f"another pull is writing {self._path}", hint="wait for it, or give another file with -o")
-
-    def _is_named(self, descriptor: int) -> bool:
-        """Say whether the open file is still the one at the partial path (Windows keeps open files there)."""
-        with suppress(FileNotFoundError):
-            return _lock is None or os.path.samestat(os.fstat(descriptor), self._partial.lstat())
-        return False
+            self._remove_journal()  # before the name goes that another pull would lock
+            self._partial.unlink(missing_ok=True)
 
     def _prepare(self) -> None:
         with _disk_errors(self._partial):
-            os.ftruncate(self._descriptor, 0)
+            self._open_journal()
+            self._begun = True
+            if not (self._journal and self._journal.total):
+                os.ftruncate(self._descriptor, 0)
             self._check_space()
+            os.ftruncate(self._descriptor, self._plan.total_size)
             for offset, piece in self._plan.known_pieces():
                 self._file.write_at(memoryview(piece), offset)
 
+    def _open_journal(self) -> None:
+        if not self._resume:
+            discard(self._journal_path)
+            return
+        plan = self._plan
+        try:
+            self._journal = Journal.open(
+                self._journal_path, plan.digest, plan.total_size, self._descriptor, self._system
+            )
+        except OSError as error:
+            why = error.strerror or error
+            log.warning("can't write %s: %s; if this pull ends early, it starts over", self._journal_path, why)
+
     def _check_space(self) -> None:
-        free, needed = shutil.disk_usage(self._partial.parent).free, self._plan.total_size
+        needed = max(0, self._plan.total_size - _allocated(self._descriptor))
+        free, more = shutil.disk_usage(self._partial.parent).free, " more" if needed < self._plan.total_size else ""
         if free < needed:
             raise ArchiveError(
-                f"the disk of {self._path} has {free:,} bytes free, the archive needs {needed:,}",
+                f"the disk of {self._path} has {free:,} bytes free, the archive needs {needed:,}{more}",
                 hint="make room, or write to another disk with -o",
             )
 
-    def _discard(self) -> None:
-        with suppress(OSError):
-            named = self._is_named(self._descriptor)
+    def _leave(self) -> None:
+        """Keep what has landed, if the file is still ours and anything has; else remove it."""
+        named = False
+        try:
+            with suppress(OSError):
+                named = _is_named(self._descriptor, self._partial)
+                # Ctrl-C may come before it is known what an earlier run has left.
+                named = named and (self._begun or os.fstat(self._descriptor).st_size == 0)
+            if named and self._journal and self._journal.total:
+                self._keep(self._journal)
+                return
+            self._remove_journal()
             if os.name == "nt":
                 self._close()
-            if named:
-                self._partial.unlink()
-        self._close()
+            with suppress(OSError):
+                if named:
+                    self._partial.unlink()
+        finally:
+            self._close()
+
+    def _keep(self, journal: Journal) -> None:
+        landed, size = journal.total / _MIB, sum(self._sizes.values()) / _MIB
+        journal.keep()
+        log.warning("%s keeps %.1f of %.1f MiB: run the same command again to go on", self._partial, landed, size)
+
+    def _remove_journal(self) -> None:
+        journal, self._journal = self._journal, None
+        if journal:
+            journal.remove()
 
     def _close(self) -> None:
         """Close once; what close() complains about no longer matters, after fsync or before removal."""
@@ -176,10 +213,14 @@ class ArchiveWriter:
 class ArchiveSink:
     """Take one blob at its place in the archive; offsets count from the blob's first byte."""
 
-    def __init__(self, file: PositionedFile, offset: int, path: Path) -> None:
+    def __init__(
+        self, file: PositionedFile, offset: int, size: int, *, path: Path, journal: Journal | None = None
+    ) -> None:
         self._file = file
         self._offset = offset
+        self._stop = offset + size
         self._path = path
+        self._journal = journal
 
     def write_at(self, view: memoryview, offset: int) -> None:
         """Write all of view; raise ArchiveError."""
@@ -190,6 +231,93 @@ class ArchiveSink:
         """Read into buffer what was written; raise ArchiveError."""
         with _disk_errors(self._path, "read"):
             return self._file.read_at(buffer, self._offset + offset)
+
+    def landed(self) -> Sequence[tuple[int, int]]:
+        """Give the ranges that an earlier run brought, in order and apart."""
+        ranges = self._journal.landed(self._offset, self._stop) if self._journal else []
+        return [(start - self._offset, stop - self._offset) for start, stop in ranges]
+
+    def note(self, start: int, stop: int) -> None:
+        """Remember that bytes [start, stop) have been written; raise ArchiveError when the disk has lost some."""
+        self._file.settle(self._offset + start, stop - start)
+        if self._journal:
+            with _disk_errors(self._path):
+                self._journal.note(self._offset + start, self._offset + stop)
+
+    def forget(self) -> None:
+        """Believe nothing any more of what was noted."""
+        if self._journal:
+            self._journal.forget(self._offset, self._stop)
+
+
+def sweep(path: Path) -> None:
+    """Remove what a kill between a commit's steps left beside the archive at path; spare what may be resumed."""
+    partial, journal = _partial_of(path), _journal_of(path)
+    with suppress(OSError, ArchiveError):
+        left = partial.samefile(path) if os.path.lexists(partial) else os.path.lexists(journal)
+        if left:
+            descriptor = _open_locked(path)
+            discard(journal)
+            _drop(descriptor, partial)
+
+
+def _partial_of(path: Path) -> Path:
+    return path.with_name(path.name + PARTIAL_SUFFIX)
+
+
+def _journal_of(path: Path) -> Path:
+    return path.with_name(path.name + PARTIAL_SUFFIX + JOURNAL_SUFFIX)
+
+
+def _open_locked(path: Path) -> int:
+    """Open the partial file of path, new or old, so that no other pull has it."""
+    partial = _partial_of(path)
+    for _ in range(_OPENINGS):
+        descriptor = os.open(partial, _OPEN_FLAGS, 0o666)
+        try:
+            if _lock is not None:
+                _lock(descriptor)
+            # The one who held the lock may have renamed or removed the file in the meantime.
+            named = _is_named(descriptor, partial)
+            if named and os.fstat(descriptor).st_nlink < 2:
+                return descriptor
+        except BlockingIOError:
+            os.close(descriptor)
+            break
+        except BaseException:
+            os.close(descriptor)
+            raise
+        if named:  # a finished archive, whose pull was killed before it took this name away
+            _drop(descriptor, partial)
+        else:
+            os.close(descriptor)
+    raise ArchiveError(f"another pull is writing {path}", hint="wait for it, or give another file with -o")
+
+
+def _is_named(descriptor: int, partial: Path) -> bool:
+    """Say whether the open file is still the one at the partial path (Windows keeps open files there)."""
+    with suppress(FileNotFoundError):
+        return _lock is None or os.path.samestat(os.fstat(descriptor), partial.lstat())
+    return False
+
+
+def _drop(descriptor: int, partial: Path) -> None:
+    """Take the partial name away and close the file; the lock is to end last, but Windows removes no open file."""
+    if os.name == "nt":
+        os.close(descriptor)
+        partial.unlink()
+        return
+    try:
+        partial.unlink()
+    finally:
+        os.close(descriptor)
+
+
+def _allocated(descriptor: int) -> int:
+    """Give the bytes that a file takes on its disk; its size, where the system doesn't tell (Windows)."""
+    status = os.fstat(descriptor)
+    blocks = getattr(status, "st_blocks", None)
+    return status.st_size if blocks is None else int(blocks) * _STAT_BLOCK
 
 
 @contextmanager
@@ -211,13 +339,3 @@ def _hint(error: OSError) -> str:
         errno.EFBIG: "this file system or limit takes no file of that size: write to another disk with -o",
     }
     return hints.get(error.errno or 0, "")
-
-
-def _sync_folder(folder: Path) -> None:
-    """Put a rename on stable storage, where a folder can be opened (not on Windows)."""
-    with suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

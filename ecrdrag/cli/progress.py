@@ -45,8 +45,8 @@ class Bar:
         self._lock = threading.Lock()
         self._done = 0
 
-    def begin(self, size: int | None, blobs: int) -> None:
-        """Draw the bar."""
+    def begin(self, size: int | None, blobs: int, *, landed: int = 0) -> None:
+        """Draw the bar; what an earlier run brought counts for nothing in its rate."""
         from tqdm import tqdm  # late: --help doesn't wait for it
         from tqdm.contrib.logging import logging_redirect_tqdm
 
@@ -57,6 +57,7 @@ class Bar:
         self._bar = self._stack.enter_context(
             tqdm(
                 total=size,
+                initial=landed,
                 desc=self._label or None,
                 unit="B",
                 unit_scale=True,
@@ -100,12 +101,13 @@ class Plain:
         self._interval = interval
         self._prefix = f"{label}: " if label else ""
         self._lock = threading.Lock()
-        self._landed = self._done = 0
+        self._landed = self._earlier = self._done = 0
         self._ended = threading.Event()
 
-    def begin(self, size: int | None, blobs: int) -> None:
-        """Start to print."""
+    def begin(self, size: int | None, blobs: int, *, landed: int = 0) -> None:
+        """Start to print; what an earlier run brought counts for nothing in the rate."""
         self._size, self._blobs = size, blobs
+        self._landed = self._earlier = landed
         self._begun = time.monotonic()
         printer = threading.Thread(target=self._print_until_ended, name="progress", daemon=True)
         printer.start()
@@ -125,7 +127,7 @@ class Plain:
     def line(self) -> str:
         """Say how it stands: bytes, share of the total if known, rate over the whole time, layers if any."""
         seconds = max(time.monotonic() - self._begun, 1e-3)
-        rate = f"{self._landed / seconds / _MIB:,.1f} MiB/s"
+        rate = f"{max(0, self._landed - self._earlier) / seconds / _MIB:,.1f} MiB/s"
         layers = f", layers {self._done}/{self._blobs}" if self._blobs else ""
         return f"{self._prefix}{self._so_far()}, {rate}{layers}"
 

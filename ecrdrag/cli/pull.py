@@ -23,6 +23,7 @@ from ecrdrag.pull import Pulled, PullOptions, pull
 from ecrdrag.reference import ImageReference
 from ecrdrag.resolve import Wish
 from ecrdrag.transfer.download import DEFAULT_JOBS, MAX_CHUNK, MIN_CHUNK
+from ecrdrag.transfer.pace import Paces
 
 DESCRIPTION: Final = """\
 Pull an image from Amazon ECR into one tar that docker load, podman, containerd and skopeo read.
@@ -32,6 +33,9 @@ then :TAG, @sha256:DIGEST or both; any partition, FIPS and dual-stack hosts too.
 come out of REF; credentials and everything else the way the AWS CLI finds them.
 """
 EPILOG: Final = """\
+While it runs, the bytes lie in FILE.partial beside FILE, and FILE.partial.journal says which have landed. When a pull
+ends early, whatever ends it, the same command goes on there; every byte is verified before FILE gets its name.
+
 exit codes: 0 verified and in place, 2 usage, 3 credentials, 4 not found, 5 transfer given up,
 6 integrity, 7 archive or disk, 8 unsupported kind of image, 70 a bug, 130 interrupted,
 141 closed pipe
@@ -49,10 +53,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("reference", metavar="REF", help="the image: ARN or registry host form")
     add("-o", "--output", metavar="FILE", help="where the tar goes (default: NAME-TAG.tar in this folder)")
     add("--platform", metavar="OS/ARCH[/VARIANT]", help="which image of an index (default: linux, this machine's)")
-    jobs = f"connections for layers, 1 to {MAX_JOBS} (default: {DEFAULT_JOBS})"
+    jobs = f"connections for layers at most, 1 to {MAX_JOBS} (default: {DEFAULT_JOBS})"
     add("-j", "--jobs", metavar="N", type=jobs_of, default=DEFAULT_JOBS, help=jobs)
-    add("--chunk-size", metavar="SIZE", type=_chunk_size, help="1MiB to 20MiB (default: by the layer's size)")
+    add("--chunk-size", metavar="SIZE", type=_chunk_size, help="1MiB to 20MiB (default: by what is missing)")
     add("--force", action="store_true", help="replace FILE when it holds something else")
+    add("--no-resume", action="store_true", help="start over, and leave nothing to resume (see below)")
     add_aws_arguments(parser)
     add_output_arguments(parser)
 
@@ -70,17 +75,19 @@ def run(arguments: argparse.Namespace) -> int:
         jobs=arguments.jobs,
         chunk_size=arguments.chunk_size,
         force=arguments.force,
+        resume=not arguments.no_resume,
     )
     if reference.tag is None and reference.digest is None:
         reference = reference.with_default_tag()
         log.warning("no tag and no digest given: taking :%s", reference.tag)
     settings = AwsSettings(arguments.profile, arguments.endpoint_url)
     api = settings.ecr(reference.ecr, connections=arguments.jobs)
+    turns = Paces(arguments.jobs)
     with (
-        BlobTransport(connections=arguments.jobs, ca_bundle=settings.ca_bundle()) as transport,
+        BlobTransport(connections=arguments.jobs, ca_bundle=settings.ca_bundle(), turns=turns) as transport,
         display(arguments.progress, quiet=arguments.quiet) as progress,
     ):
-        pulled = pull(reference, EcrSource(api, transport, reference), options, progress)
+        pulled = pull(reference, EcrSource(api, transport, reference, turns), options, progress)
     if pulled.existed:
         log.warning("%s holds this image already, verified: nothing was downloaded", pulled.path)
     print_result(_as_json(pulled) if arguments.json else f"{pulled.path} {pulled.image.manifest.digest}")
@@ -101,6 +108,8 @@ def _as_json(pulled: Pulled) -> str:
             "mediaType": manifest.media_type,
             "platform": str(pulled.image.platform),
             "existed": pulled.existed,
+            "resumed": pulled.resumed,
+            "seconds": round(pulled.seconds, 3),
             "layers": layers,
         }
     )

@@ -29,6 +29,7 @@ from ecrdrag.errors import UsageError
 from ecrdrag.push import Fate, Pushed, PushedImage, PushOptions, push
 from ecrdrag.reference import EcrHost, ImageReference
 from ecrdrag.registry.ends import Destination, RepositorySettings
+from ecrdrag.transfer.pace import Paces
 from ecrdrag.transfer.progress import Progress
 from ecrdrag.transfer.upload import DEFAULT_UPLOAD_JOBS
 
@@ -136,12 +137,13 @@ def _destinations(arguments: argparse.Namespace) -> Callable[[ImageReference], D
 
     settings = AwsSettings(arguments.profile, arguments.endpoint_url)
 
-    @cache  # one client, and its connections, for all repositories of a registry
-    def client(host: EcrHost) -> EcrApi:
-        return settings.ecr(host, connections=arguments.jobs)
+    @cache  # one client, its connections and their pace for all repositories of a registry
+    def client(host: EcrHost) -> tuple[EcrApi, Paces]:
+        return settings.ecr(host, connections=arguments.jobs), Paces(arguments.jobs)
 
     def open_destination(reference: ImageReference) -> Destination:
-        return EcrDestination(client(reference.ecr), reference)
+        api, turns = client(reference.ecr)
+        return EcrDestination(api, reference, turns)
 
     return open_destination
 

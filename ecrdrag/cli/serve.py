@@ -34,6 +34,10 @@ _MAX_PORT: Final = 65535
 # RegistryId in ECR's model.
 _ACCOUNT: Final = re.compile(r"[0-9]{12}")
 _REGION: Final = re.compile(r"[a-z0-9]+(-[a-z0-9]+)+")
+# The letters and their powers of 1024 are those of curl's --limit-rate.
+_RATE: Final = re.compile(r"(?P<number>[0-9]{1,12}(?:\.[0-9]{1,6})?)(?P<unit>[kmg]?)", re.IGNORECASE)
+_UNITS: Final = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
+_LATENCY: Final = re.compile(r"(?P<number>[0-9]{1,6}(?:\.[0-9]{1,3})?)(?:ms)?")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -62,6 +66,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--url-expiry", metavar="SECONDS", type=int, default=3600, help="how long blob URLs live (default: %(default)s)"
     )
+    _add_line_arguments(parser)
+
+
+def _add_line_arguments(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("to try how a pull behaves over a bad line")
+    group.add_argument(
+        "--limit-rate",
+        metavar="RATE",
+        type=_rate,
+        help="bytes of blobs per second for each connection; k, M and G are powers of 1024 (default: no limit)",
+    )
+    group.add_argument(
+        "--latency", metavar="MS", type=_latency, default=0.0, help="milliseconds before every answer (default: none)"
+    )
+    group.add_argument(
+        "--faults", metavar="FILE", type=Path, help="what goes wrong, a line each such as: blob 3x cut 100000"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -70,15 +91,23 @@ def run(arguments: argparse.Namespace) -> int:
     _check(arguments)
     try:
         from ecrdrag.localecr import LocalEcr, Settings
+        from ecrdrag.localecr.faults import FaultLayer, FaultScript
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] != "werkzeug":
             raise
         raise UsageError("serve needs werkzeug, which isn't installed", hint="pip install werkzeug") from error
-    settings = Settings(account=arguments.account, region=arguments.region, url_expiry=arguments.url_expiry)
+    settings = Settings(
+        account=arguments.account,
+        region=arguments.region,
+        url_expiry=arguments.url_expiry,
+        limit_rate=arguments.limit_rate,
+        latency=arguments.latency,
+    )
+    faults = FaultLayer(FaultScript.parse(_read_faults(arguments.faults), str(arguments.faults)))
     stop = threading.Event()
     before = signal.signal(signal.SIGTERM, _setter(stop))
     try:
-        with LocalEcr(arguments.data, listen, settings) as ecr:
+        with LocalEcr(arguments.data, listen, settings, wrap=faults.wrap) as ecr:
             _announce(ecr.environment, arguments.env_file)
             if not arguments.quiet:
                 sys.stderr.write(f"local ECR on {ecr.endpoint}, data in {arguments.data}; Ctrl-C stops it\n")
@@ -109,6 +138,30 @@ def _check(arguments: argparse.Namespace) -> None:
         raise UsageError(f"--region takes a region such as eu-west-1, not {arguments.region!r}")
     if arguments.url_expiry < 1:
         raise UsageError("--url-expiry takes a number of seconds, at least 1")
+
+
+def _rate(text: str) -> float:
+    """Read bytes per second."""
+    match = _RATE.fullmatch(text)
+    rate = float(match["number"]) * _UNITS[match["unit"].lower()] if match else 0.0
+    if rate < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of bytes per second, such as 500k or 1.5M")
+    return rate
+
+
+def _latency(text: str) -> float:
+    """Read milliseconds, return seconds."""
+    match = _LATENCY.fullmatch(text)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of milliseconds, such as 50 or 50ms")
+    return float(match["number"]) / 1000
+
+
+def _read_faults(file: Path | None) -> str:
+    try:
+        return "" if file is None else file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"can't read the faults in {file}: {error}") from error
 
 
 def _announce(environment: Mapping[str, str], env_file: Path | None) -> None:

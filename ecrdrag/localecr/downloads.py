@@ -34,7 +34,7 @@ class Downloads:
         try:
             return self._blob(request, self._links.check(request, self._clock()))
         except LinkRefused as refused:
-            return _refuse(refused)
+            return refuse(refused)
 
     def _blob(self, request: Request, hexadecimal: str) -> Answer:
         path = self._blobs.path(hexadecimal)
@@ -67,7 +67,7 @@ def _send(whole: FileSlice, wanted: tuple[int, int | None] | None, headers: Mapp
             RangeRequested=requested,
             ActualObjectSize=str(whole.size),
         )
-        return _refuse(refusal, {"Content-Range": f"bytes */{whole.size}"})
+        return refuse(refusal, {"Content-Range": f"bytes */{whole.size}"})
     place = f"bytes {start}-{stop - 1}/{whole.size}"
     part = FileSlice(whole.path, start, stop)
     return Answer(HTTPStatus.PARTIAL_CONTENT, {**headers, "Content-Range": place}, part, f"blob {place}")
@@ -108,7 +108,8 @@ def _request_ids() -> dict[str, str]:
     return {"x-amz-request-id": uuid4().hex[:16].upper(), "x-amz-id-2": uuid4().hex}
 
 
-def _refuse(refused: LinkRefused, headers: Mapping[str, str] | None = None) -> Answer:
+def refuse(refused: LinkRefused, headers: Mapping[str, str] | None = None) -> Answer:
+    """Write S3's XML for a refusal."""
     ids = _request_ids()
     elements = {
         "Code": refused.code,

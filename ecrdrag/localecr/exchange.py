@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from enum import Enum
 from io import BufferedIOBase
 from pathlib import Path
 
@@ -97,6 +98,40 @@ class Request:
         return self.headers.get("Host", "")
 
 
+class End(Enum):
+    """What becomes of a connection whose answer didn't go out whole."""
+
+    CLOSE = "close"
+    RESET = "reset"
+    SILENCE = "silence"
+    """It stays, without a byte more, until the client leaves, the server stops or the idle timeout is over."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """How an answer goes out: late, slowly, in part. The head announces the whole body all the same."""
+
+    delay: float = 0.0
+    """Seconds before the first byte."""
+    rate: float | None = None
+    """Bytes of the body per second; None is as fast as the client takes them."""
+    head: bool = True
+    """Whether the client gets anything at all."""
+    cut: int | None = None
+    """Bytes of the body after which it ends; a reset may destroy some of them on their way. None is all."""
+    end: End = End.CLOSE
+
+    def sent(self, size: int) -> int:
+        """Return how many bytes go out of a body of size bytes."""
+        if not self.head:
+            return 0
+        return size if self.cut is None else min(self.cut, size)
+
+    def breaks(self, size: int) -> bool:
+        """Tell whether something is withheld of an answer with a body of size bytes, so that its end follows."""
+        return not self.head or self.sent(size) < size
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """What is sent back. Content-Length follows the body unless the headers say otherwise."""
@@ -106,6 +141,7 @@ class Answer:
     body: bytes | FileSlice = b""
     summary: str = ""
     """What the access log says about it; never a secret."""
+    delivery: Delivery = Delivery()
 
     @property
     def size(self) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import selectors
 import socket
+import struct
 import threading
 from contextlib import suppress
 from email.errors import (
@@ -24,7 +25,8 @@ from urllib.parse import urlsplit
 
 from werkzeug.datastructures import Headers
 
-from ecrdrag.localecr.exchange import Answer, Body, ClientGone, FileSlice, Handler, Request
+from ecrdrag.localecr.delivery import Wait, deliver
+from ecrdrag.localecr.exchange import Answer, Body, ClientGone, End, Handler, Request
 
 _log = logging.getLogger(__name__)
 
@@ -37,8 +39,8 @@ _DRAIN_BLOCK: Final = 256 * 1024
 _GRACE: Final = 1.5
 # How long to wait when the system has no file or no thread for one more connection.
 _PAUSE: Final = 0.1
-# Lets the head of an answer leave with its body's first bytes (Linux, send(2)).
-_MORE: Final = getattr(socket, "MSG_MORE", 0)
+# Closes without a farewell: SO_LINGER of zero seconds (socket(7)).
+_RESET: Final = struct.pack("ii", 1, 0)
 # Enough for any file; Python refuses to read numbers of thousands of digits.
 _MAX_LENGTH_DIGITS: Final = 18
 _MAX_LOGGED: Final = 500
@@ -53,13 +55,16 @@ _NO_BODY: Final = (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED)
 
 
 class HttpServer:
-    """Listen, and answer each connection in a thread of its own until stop()."""
+    """Listen, and answer each connection in a thread of its own until stop(); tests may do the waiting."""
 
-    def __init__(self, address: tuple[str, int], handler: Handler, *, idle_timeout: float) -> None:
+    def __init__(
+        self, address: tuple[str, int], handler: Handler, *, idle_timeout: float, wait: Wait | None = None
+    ) -> None:
         family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         self.handler = handler
         self.idle_timeout = idle_timeout
-        self.stopping = False
+        self._stop = threading.Event()
+        self.wait = wait or self._stop.wait
         self._listener = socket.create_server(address, family=family, backlog=_BACKLOG)
         self._waker, self._wake = socket.socketpair()
         self._lock = threading.Lock()
@@ -73,13 +78,18 @@ class HttpServer:
         port: int = self._listener.getsockname()[1]
         return port
 
+    @property
+    def stopping(self) -> bool:
+        """Whether stop() was called."""
+        return self._stop.is_set()
+
     def start(self) -> None:
         """Begin to answer; the socket listens since construction."""
         self._thread.start()
 
     def stop(self) -> None:
         """Refuse new connections, end idle ones, let requests in progress finish for a while."""
-        self.stopping = True
+        self._stop.set()
         self._wake.close()
         if self._thread.is_alive():
             self._thread.join()
@@ -91,7 +101,7 @@ class HttpServer:
         self._join(threads)
 
     def is_idle(self, connection: socket.socket, idle: bool) -> None:
-        """Note whether a connection waits for its next request."""
+        """Note whether a connection waits for nothing but its client."""
         with self._lock:
             if not idle:
                 self._idle.discard(connection)
@@ -216,10 +226,18 @@ class _Connection(BaseHTTPRequestHandler):
         began = monotonic()
         request = Request(self.command, self.path, Headers(list(self.headers.items())), body)
         answer = self._ask(request)
+        if answer.delivery.delay:
+            self._owner.wait(answer.delivery.delay)
         self.close_connection |= self._owner.stopping or body.remaining > 0
-        sent = self._send(answer)
-        self._log_answer(answer, sent, monotonic() - began)
+        try:
+            sent = self._send(answer)
+        except OSError:
+            self._log_answer(answer, "unfinished", monotonic() - began)
+            raise
+        self._log_answer(answer, f"{sent} bytes", monotonic() - began)
         self._drain(body)
+        if answer.delivery.breaks(0 if self._is_bare(answer) else answer.size):
+            self._break_off(answer.delivery.end)
 
     def _is_clear(self) -> bool:
         """Tell whether the headers have one reading: RFC 9112, sections 3.2 and 5.1; say so to the client if not."""
@@ -259,24 +277,22 @@ class _Connection(BaseHTTPRequestHandler):
         """Send an answer and return how many bytes of its body went; a body that isn't whole ends the connection."""
         announced = int(answer.headers.get("Content-Length", answer.size))
         head = self._head(answer, announced)
-        if self.command == "HEAD" or answer.status in _NO_BODY:
-            self._client.sendall(head)
-            return 0
-        self.close_connection |= answer.size != announced
-        if not answer.size:
-            self._client.sendall(head)
-        elif isinstance(answer.body, FileSlice):
-            self._send_file(head, answer.body)
-        else:
-            # At once: of a head without its body, left by a kill between the two, botocore makes an empty success.
-            self._client.sendall(head + answer.body)
-        return answer.size
+        bare = self._is_bare(answer)
+        self.close_connection |= not bare and answer.size != announced
+        return deliver(self._client, head, b"" if bare else answer.body, answer.delivery, wait=self._owner.wait)
 
-    def _send_file(self, head: bytes, part: FileSlice) -> None:
-        with part.path.open("rb") as file:
-            self._client.sendall(head, _MORE)
-            if self._client.sendfile(file, part.start, part.size) != part.size:
-                raise ClientGone(f"{part.path} is shorter than it was")
+    def _is_bare(self, answer: Answer) -> bool:
+        """Tell whether only the head of an answer is for this client."""
+        return self.command == "HEAD" or answer.status in _NO_BODY
+
+    def _break_off(self, end: End) -> None:
+        self.close_connection = True
+        if end is End.RESET:
+            self._client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        elif end is End.SILENCE:
+            self._owner.is_idle(self._client, True)
+            with suppress(OSError):  # A reset, or the idle timeout.
+                self._client.recv(1, socket.MSG_PEEK)
 
     def _head(self, answer: Answer, announced: int) -> bytes:
         status = HTTPStatus(answer.status)
@@ -288,12 +304,12 @@ class _Connection(BaseHTTPRequestHandler):
         lines = [f"HTTP/1.1 {status.value} {status.phrase}", *(f"{name}: {value}" for name, value in headers.items())]
         return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
 
-    def _log_answer(self, answer: Answer, sent: int, seconds: float) -> None:
+    def _log_answer(self, answer: Answer, outcome: str, seconds: float) -> None:
         # Never the query: a link's signature is in it.
         what = f"{self.command} {self.path.partition('?')[0]} {answer.status} {answer.summary}"
         # A client's control characters stay out of the reader's terminal.
         shown = "".join(letter if letter.isprintable() else "?" for letter in what[:_MAX_LOGGED])
-        _log.info("%s, %d bytes, %.3f s", shown, sent, seconds)
+        _log.info("%s, %s, %.3f s", shown, outcome, seconds)
 
     def _drain(self, body: Body) -> None:
         """Take what the client still sends of a body nobody wanted, so that it reads the answer; then close."""

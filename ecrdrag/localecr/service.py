@@ -15,6 +15,7 @@ from typing import Final
 
 from ecrdrag.errors import TransferError
 from ecrdrag.localecr.api import Api
+from ecrdrag.localecr.delivery import over_line
 from ecrdrag.localecr.downloads import Downloads
 from ecrdrag.localecr.exchange import Answer, Handler, Request
 from ecrdrag.localecr.keys import Keys
@@ -63,7 +64,9 @@ class LocalEcr:
     def __enter__(self) -> LocalEcr:
         with ExitStack() as resources:
             store = resources.enter_context(Store(self.data))
-            server = self._bind(self._wrap(self._handler(store)))
+            handler = self._wrap(self._handler(store))
+            line = over_line(handler, latency=self.settings.latency, rate=self.settings.limit_rate)
+            server = self._bind(line)
             resources.callback(server.stop)
             server.start()
             self._keys, self._server = store.keys, server

@@ -36,5 +36,9 @@ class Settings:
     """AWS general reference, "Troubleshoot signed requests": five minutes either way."""
     idle_timeout: float = 60.0
     """How long a connection may be silent."""
+    limit_rate: float | None = None
+    """Bytes per second of each connection's blob bodies, as S3 limits a stream; None is no limit."""
+    latency: float = 0.0
+    """How long every answer is held back, as by a round trip."""
     proxy_endpoint: str = ""
     """Where GetAuthorizationToken sends docker clients; empty means the host that was asked."""

@@ -9,12 +9,13 @@ import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from ecrdrag.content import Descriptor, Digest
-from ecrdrag.errors import IntegrityError, TransferError
+from ecrdrag.content import Descriptor, Digest, Turns
+from ecrdrag.errors import IntegrityError, TransferError, TransientError
 from ecrdrag.manifest import Index, Manifest, parse
 from ecrdrag.reference import ImageReference
 from ecrdrag.registry.ecr_api import ACCEPTED_TYPES, EcrPullApi, ImageId
-from ecrdrag.registry.ecr_errors import failure, translated
+from ecrdrag.registry.ecr_errors import UnansweredError, failure, translated
+from ecrdrag.registry.ends import Unlimited
 from ecrdrag.registry.transport import BlobTransport, LinkRefusedError
 
 
@@ -29,9 +30,12 @@ class _Link:
 class EcrSource:
     """Read images of one repository; safe from many threads."""
 
-    def __init__(self, api: EcrPullApi, transport: BlobTransport, reference: ImageReference) -> None:
+    def __init__(
+        self, api: EcrPullApi, transport: BlobTransport, reference: ImageReference, turns: Turns | None = None
+    ) -> None:
         self._api = api
         self._transport = transport
+        self._turns = turns or Unlimited()
         self._account = reference.ecr.account
         self._repository = reference.repository
         self._where = reference.name
@@ -59,8 +63,13 @@ class EcrSource:
             self._forget(blob.digest, url)
             raise
 
+    def expect(self, blob: Descriptor) -> None:
+        """Have the blob's URL minted."""
+        self._url(blob.digest)
+
     def abort(self) -> None:
         """End every read in progress; later ones fail."""
+        self._turns.abort()
         self._transport.abort()
 
     def _fetch_manifest(self, tag: str | None, digest: Digest | None) -> tuple[bytes, str, Digest]:
@@ -87,10 +96,16 @@ class EcrSource:
             return link.url
 
     def _mint(self, digest: Digest) -> str:
-        with translated(self._where):
-            answer = self._api.get_download_url_for_layer(
-                registryId=self._account, repositoryName=self._repository, layerDigest=str(digest)
-            )
+        """Ask for a URL; silence is worth another try, as the API has answered before: with the manifest."""
+        with self._turns.turn("GetDownloadUrlForLayer") as turn:
+            try:
+                with translated(self._where):
+                    answer = self._api.get_download_url_for_layer(
+                        registryId=self._account, repositoryName=self._repository, layerDigest=str(digest)
+                    )
+            except UnansweredError as error:
+                raise TransientError(str(error), hint=error.hint) from error
+            turn.moved(1)
         return _text(answer, "downloadUrl", self._where)
 
     def _forget(self, digest: Digest, url: str) -> None:

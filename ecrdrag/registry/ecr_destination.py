@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Final
 
-from ecrdrag.content import Descriptor, Digest, EncodedPart
+from ecrdrag.content import Descriptor, Digest, EncodedPart, Turns
 from ecrdrag.errors import (
     ConflictError,
     EcrdragError,
@@ -35,7 +35,7 @@ from ecrdrag.registry.ecr_api import (
 )
 from ecrdrag.registry.ecr_errors import AlreadyThereError, TagTakenError, UnansweredError, failure, translated
 from ecrdrag.registry.ecr_parts import WrittenPart, write_part
-from ecrdrag.registry.ends import RepositorySettings
+from ecrdrag.registry.ends import RepositorySettings, Unlimited
 
 # BatchedOperationLayerDigestList and LayerPartBlob: their largest lengths in ECR's model.
 MAX_DIGESTS: Final = 100
@@ -45,8 +45,8 @@ MAX_PART: Final = 20 * 1024 * 1024  # bytes
 class EcrDestination:
     """Write images to one repository; safe from many threads."""
 
-    def __init__(self, api: EcrPushApi, reference: ImageReference) -> None:
-        self._repository = _Repository(api, reference)
+    def __init__(self, api: EcrPushApi, reference: ImageReference, turns: Turns | None = None) -> None:
+        self._repository = _Repository(api, reference, turns or Unlimited())
 
     def missing(self, blobs: Iterable[Descriptor]) -> set[Digest]:
         """Say which of the blobs aren't there; one without bytes never is missing, as ECR takes none."""
@@ -59,7 +59,7 @@ class EcrDestination:
     def begin(self, blob: Descriptor) -> EcrUpload:
         """Begin to upload a blob."""
         repository = self._repository
-        with repository.called(f": blob {blob.digest}"):
+        with repository.called("InitiateLayerUpload", f": blob {blob.digest}"):
             answer = repository.api.initiate_layer_upload(registryId=repository.account, repositoryName=repository.name)
         upload, part_size = text_of(answer, "uploadId"), number_of(answer, "partSize")
         if not upload or part_size is None:
@@ -95,7 +95,7 @@ class EcrDestination:
         """Create the repository; False when it was there already, whatever its settings."""
         repository = self._repository
         try:
-            with repository.called():
+            with repository.called("CreateRepository"):
                 answer = repository.api.create_repository(
                     registryId=repository.account, repositoryName=repository.name, **_new_repository(settings)
                 )
@@ -107,7 +107,7 @@ class EcrDestination:
 
     def _missing(self, digests: Sequence[Digest]) -> set[Digest]:
         repository = self._repository
-        with repository.called():
+        with repository.called("BatchCheckLayerAvailability"):
             answer = repository.api.batch_check_layer_availability(
                 registryId=repository.account,
                 repositoryName=repository.name,
@@ -133,7 +133,7 @@ class EcrDestination:
             text = document.raw.decode()
         except UnicodeDecodeError:
             raise UnsupportedError(f"the manifest {document.digest} is not UTF-8, and ECR takes no other") from None
-        with repository.called(f":{tag}" if tag else f"@{document.digest}"):
+        with repository.called("PutImage", f":{tag}" if tag else f"@{document.digest}"):
             return repository.api.put_image(
                 registryId=repository.account,
                 repositoryName=repository.name,
@@ -159,7 +159,7 @@ class EcrDestination:
         """Say which digest a tag stands for; empty when it can't be known."""
         repository = self._repository
         try:
-            with repository.called():
+            with repository.called("BatchGetImage"):
                 answer = repository.api.batch_get_image(
                     registryId=repository.account,
                     repositoryName=repository.name,
@@ -201,7 +201,7 @@ class EcrUpload:
         """
         repository = self._repository
         try:
-            with repository.called(f": blob {self._digest}"):
+            with repository.called("UploadLayerPart", f": blob {self._digest}"):
                 answer = repository.api.upload_layer_part(
                     registryId=repository.account,
                     repositoryName=repository.name,
@@ -227,7 +227,7 @@ class EcrUpload:
         """
         repository = self._repository
         try:
-            with repository.called(f": blob {self._digest}"):
+            with repository.called("CompleteLayerUpload", f": blob {self._digest}"):
                 answer = repository.api.complete_layer_upload(
                     registryId=repository.account,
                     repositoryName=repository.name,
@@ -246,8 +246,9 @@ class EcrUpload:
 class _Repository:
     """Name a repository to the API, and put what goes wrong there into our words."""
 
-    def __init__(self, api: EcrPushApi, reference: ImageReference) -> None:
+    def __init__(self, api: EcrPushApi, reference: ImageReference, turns: Turns) -> None:
         self.api = api
+        self._turns = turns
         self.account = reference.ecr.account
         self.name = reference.repository
         self.where = reference.name
@@ -259,8 +260,14 @@ class _Repository:
         )
 
     @contextmanager
-    def called(self, what: str = "") -> Iterator[None]:
-        """Translate errors; what follows the repository's name in their texts."""
+    def called(self, action: str, what: str = "") -> Iterator[None]:
+        """Wait for the action's turn, and translate errors; what follows the repository's name in their texts."""
+        with self._turns.turn(action) as turn, self._translated(what):
+            yield
+            turn.moved(1)
+
+    @contextmanager
+    def _translated(self, what: str) -> Iterator[None]:
         try:
             with translated(f"{self.where}{what}"):
                 yield

@@ -16,6 +16,7 @@ from botocore import exceptions as boto
 
 from ecrdrag.errors import (
     AuthError,
+    BusyError,
     ConflictError,
     EcrdragError,
     IntegrityError,
@@ -132,16 +133,16 @@ COMMON_CODES: Final[Mapping[str, Translation]] = {
     "ServiceUnavailable": (UnansweredError, _LATER_HINT),
     "UnknownOperationException": (UnsupportedError, "the endpoint does not offer this operation"),
     # Too many requests: botocore has tried again after all of these (retries/standard.py) but the first.
-    "ThrottleException": (TransientError, _LATER_HINT),
-    "Throttling": (TransientError, _LATER_HINT),
-    "ThrottlingException": (TransientError, _LATER_HINT),
-    "ThrottledException": (TransientError, _LATER_HINT),
-    "RequestThrottled": (TransientError, _LATER_HINT),
-    "RequestThrottledException": (TransientError, _LATER_HINT),
-    "RequestLimitExceeded": (TransientError, _LATER_HINT),
-    "TooManyRequestsException": (TransientError, _LATER_HINT),
-    "BandwidthLimitExceeded": (TransientError, _LATER_HINT),
-    "SlowDown": (TransientError, _LATER_HINT),
+    "ThrottleException": (BusyError, _LATER_HINT),
+    "Throttling": (BusyError, _LATER_HINT),
+    "ThrottlingException": (BusyError, _LATER_HINT),
+    "ThrottledException": (BusyError, _LATER_HINT),
+    "RequestThrottled": (BusyError, _LATER_HINT),
+    "RequestThrottledException": (BusyError, _LATER_HINT),
+    "RequestLimitExceeded": (BusyError, _LATER_HINT),
+    "TooManyRequestsException": (BusyError, _LATER_HINT),
+    "BandwidthLimitExceeded": (BusyError, _LATER_HINT),
+    "SlowDown": (BusyError, _LATER_HINT),
 }
 
 # ImageFailureCode and LayerFailureCode of the model: what BatchGetImage and BatchCheckLayerAvailability
@@ -257,5 +258,5 @@ def _refusal(error: boto.ClientError, where: str) -> EcrdragError:
 def _by_status(error: boto.ClientError) -> Translation:
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     if status == HTTPStatus.TOO_MANY_REQUESTS:
-        return TransientError, _LATER_HINT
+        return BusyError, _LATER_HINT
     return (AuthError, _CREDENTIALS_HINT) if status in (401, 403) else (TransferError, "")

@@ -5,11 +5,12 @@ registry and the stories may enter.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from ecrdrag.content import BlobDestination, BlobSource, Digest
+from ecrdrag.content import BlobDestination, BlobSource, Digest, Turn
 from ecrdrag.manifest import Index, Manifest
 
 
@@ -22,6 +23,21 @@ class Source(BlobSource, Protocol):
         Raises NotFoundError, AuthError, TransferError, IntegrityError or UnsupportedError.
         """
         ...
+
+
+class Unlimited:
+    """Turns for everybody at once."""
+
+    @contextmanager
+    def turn(self, end: str) -> Iterator[Turn]:
+        """Wait for nothing."""
+        yield self
+
+    def moved(self, count: int) -> None:
+        """Count nothing."""
+
+    def abort(self) -> None:
+        """End nothing, as nobody waits."""
 
 
 @dataclass(frozen=True, slots=True)

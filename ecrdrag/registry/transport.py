@@ -21,17 +21,22 @@ from urllib.parse import urljoin, urlsplit
 import requests
 import urllib3
 
-from ecrdrag.errors import IntegrityError, RangeIgnoredError, TransferError, TransientError
+from ecrdrag.content import Turns
+from ecrdrag.errors import BusyError, IntegrityError, RangeIgnoredError, StalledError, TransferError, TransientError
+from ecrdrag.registry.body import Body, Patience
+from ecrdrag.registry.ends import Unlimited
 
 CONNECT_TIMEOUT: Final = 10.0  # seconds
 READ_TIMEOUT: Final = 30.0  # seconds without a byte
-READ_SIZE: Final = 256 * 1024  # bytes; what each worker holds in memory
+MIN_RATE: Final = 1024.0  # bytes per second, over READ_TIMEOUT; a line that shares less between its requests is dead
 MAX_REDIRECTS: Final = 5
 _ERROR_TEXT_LIMIT: Final = 4096
 _CONTENT_RANGE: Final = re.compile(r"bytes (\d+)-(\d+)/(\d+)")  # RFC 9110, 14.4
 _S3_ERROR: Final = re.compile(r"<Code>([A-Za-z]{1,64})</Code>\s*<Message>([^<]{0,200})</Message>")
 # RFC 9110, 15: the server asks for another try later.
-_TRY_LATER: Final = frozenset({408, 425, 429})
+_TRY_LATER: Final = frozenset({408, 425})
+# RFC 6585, 4; and what S3 answers with the code SlowDown ("Best practices design patterns: optimizing performance").
+_TOO_MANY: Final = frozenset({429, 503})
 
 
 class LinkRefusedError(TransientError):
@@ -46,11 +51,20 @@ def _no_auth(request: requests.PreparedRequest) -> requests.PreparedRequest:
 class BlobTransport:
     """Fetch byte ranges of blobs over at most connections kept-alive connections; safe from many threads.
 
-    ca_bundle is a file or folder of certificates, True for the usual ones. Proxies come from
-    the environment.
+    ca_bundle is a file or folder of certificates, True for the usual ones. turns decide how many
+    requests a host gets at once. A reply ends that brings nothing for read_timeout seconds, or over so
+    long less than min_rate bytes per second. Proxies come from the environment.
     """
 
-    def __init__(self, *, connections: int, ca_bundle: str | bool = True) -> None:
+    def __init__(
+        self,
+        *,
+        connections: int,
+        ca_bundle: str | bool = True,
+        turns: Turns | None = None,
+        read_timeout: float = READ_TIMEOUT,
+        min_rate: float = MIN_RATE,
+    ) -> None:
         self._session = requests.Session()
         self._session.auth = _no_auth
         self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
@@ -58,6 +72,8 @@ class BlobTransport:
         adapter = requests.adapters.HTTPAdapter(pool_connections=connections, pool_maxsize=connections)
         self._session.mount("https://", adapter)
         self._session.mount("http://", adapter)
+        self._turns = turns or Unlimited()
+        self._read_timeout, self._min_rate = read_timeout, min_rate
         self._lock = threading.Lock()
         self._live: set[urllib3.BaseHTTPResponse] = set()
         self._aborted = False
@@ -69,19 +85,23 @@ class BlobTransport:
         the whole blob instead, TransientError when another try may help, IntegrityError when the
         blob has another size, TransferError when it is no use.
         """
-        with _translated(_host_of(url)), self._open(url, start, stop) as response:
+        host = _host_of(url)
+        with self._turns.turn(host) as turn, _translated(host), self._open(url, start, stop) as response:
             host = _host_of(response.url)
             _check_reply(response, host, start, stop, size)
-            missing = stop - start
+            body, missing = Body(response.raw), stop - start
+            patience = Patience(host, self._read_timeout, self._min_rate)
             while missing:
-                data = response.raw.read(min(READ_SIZE, missing))
-                if not data:
+                view = body.read(missing, patience)
+                if not view:
                     raise TransientError(f"{host} closed the connection {missing} bytes before the end")
-                missing -= len(data)
-                yield memoryview(data)
+                missing -= len(view)
+                turn.moved(len(view))
+                yield view
 
     def abort(self) -> None:
         """Wake every thread that waits for bytes; later requests fail at once."""
+        self._turns.abort()
         with self._lock:
             self._aborted = True
             live = list(self._live)
@@ -94,6 +114,7 @@ class BlobTransport:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.abort()  # a request that lost a race may still wait for bytes
         self._session.close()
 
     @contextmanager
@@ -116,7 +137,7 @@ class BlobTransport:
                 url,
                 headers=headers,
                 stream=True,
-                timeout=(CONNECT_TIMEOUT, READ_TIMEOUT),
+                timeout=(CONNECT_TIMEOUT, self._read_timeout),
                 verify=self._ca_bundle,
                 allow_redirects=False,
             )
@@ -174,6 +195,8 @@ def _refusal(response: requests.Response, host: str) -> TransientError:
     match = _S3_ERROR.search(response.raw.read(_ERROR_TEXT_LIMIT).decode("utf-8", "replace"))
     reason = f"{match[1]}: {match[2]}" if match else response.reason or "no reason given"
     text = f"{host} answered {status} ({reason})"
+    if status in _TOO_MANY:
+        return BusyError(text)
     if status >= requests.codes.internal_server_error or status in _TRY_LATER:
         return TransientError(text)
     return LinkRefusedError(text)
@@ -201,21 +224,22 @@ def _in_our_words(error: Exception, host: str) -> TransferError:
             f"the certificate of {host} can't be verified",
             hint="set AWS_CA_BUNDLE to your organisation's certificates",
         )
-    for kinds, words in _TRANSIENT:
+    for kinds, ours, words in _TRANSIENT:
         if isinstance(error, kinds):
-            return TransientError(words.format(host=host))
+            return ours(words.format(host=host))
     return TransferError(f"{host} can't be read from: {type(error).__name__}")
 
 
-_TRANSIENT: Final[tuple[tuple[tuple[type[Exception], ...], str], ...]] = (
-    ((requests.exceptions.ProxyError,), "the proxy for {host} does not answer"),
-    ((requests.exceptions.ConnectTimeout,), "connecting to {host} timed out"),
+_TRANSIENT: Final[tuple[tuple[tuple[type[Exception], ...], type[TransientError], str], ...]] = (
+    ((requests.exceptions.ProxyError,), TransientError, "the proxy for {host} does not answer"),
+    ((requests.exceptions.ConnectTimeout,), TransientError, "connecting to {host} timed out"),
     (
         (requests.exceptions.ReadTimeout, urllib3.exceptions.ReadTimeoutError, socket.timeout),
-        "{host} sent nothing for " + f"{READ_TIMEOUT:.0f} s",
+        StalledError,
+        "{host} sent nothing for too long",
     ),
-    ((requests.exceptions.SSLError, urllib3.exceptions.SSLError), "the TLS connection to {host} broke"),
-    ((urllib3.exceptions.IncompleteRead,), "{host} closed the connection before the end"),
-    ((requests.exceptions.ConnectionError,), "no connection to {host}"),
-    ((urllib3.exceptions.ProtocolError, ConnectionError), "the connection to {host} broke"),
+    ((requests.exceptions.SSLError, urllib3.exceptions.SSLError), TransientError, "the TLS connection to {host} broke"),
+    ((urllib3.exceptions.IncompleteRead,), TransientError, "{host} closed the connection before the end"),
+    ((requests.exceptions.ConnectionError,), TransientError, "no connection to {host}"),
+    ((urllib3.exceptions.ProtocolError, ConnectionError), BusyError, "the connection to {host} broke"),
 )

@@ -15,11 +15,12 @@ from functools import partial
 from queue import SimpleQueue
 from typing import Final, TypeVar
 
-from ecrdrag.errors import TransferError
+from ecrdrag.errors import EcrdragError, TransferError
 
 log = logging.getLogger(__name__)
 
 GRACE: Final = 3.0  # seconds that a failure waits for threads that hang in a call
+LEAVE: Final = 0.2  # seconds that a success waits for threads that nobody needs any more
 # Seconds between looks at what the system signalled: a Ctrl-C just before a wait doesn't end it, on Windows none does.
 HEARTBEAT: Final = 0.5
 
@@ -28,41 +29,52 @@ Result = TypeVar("Result")
 
 
 class Crew:
-    """Do tasks in threads; the first failure stops all of them, and later ones are logged."""
+    """Do work in threads; the first failure stops all of it, and later ones are logged."""
 
     def __init__(self, name: str, abort: Callable[[], None]) -> None:
         """Name the threads, and say what ends the calls that they may hang in."""
         self._name, self._abort = name, abort
-        self._started = self._working = 0
-        self._stop = threading.Event()
+        self._working = 0
+        self._over = threading.Event()  # all is done, or something has failed
         self._changed = threading.Condition()
         self._first_error: BaseException | None = None
 
     @property
     def stopping(self) -> bool:
         """Say whether something has failed, so that all other work is to end."""
-        return self._stop.is_set()
+        return self._first_error is not None
 
     def pause(self, seconds: float) -> None:
-        """Wait, but no longer than until something fails."""
-        self._stop.wait(seconds)
+        """Wait, but no longer than until something fails or all is done."""
+        self._over.wait(seconds)
 
-    def run(self, jobs: int, tasks: Iterable[Task], do: Callable[[Task], None]) -> None:
-        """Do the tasks in order in jobs threads; come back when all are done, or soon after a failure.
+    def run(self, jobs: int, take: Callable[[], Task | None], do: Callable[[Task], None]) -> None:
+        """Do the tasks that take gives, until None, in jobs threads; come back when all are done, or after a failure.
 
-        Whatever fails, Ctrl-C in this thread too, is kept for check(). Threads that hang in a call
-        for longer than GRACE after a failure are left behind.
+        Whatever fails, Ctrl-C in this thread too, is kept for check(). Threads that hang in a call are
+        left behind: GRACE seconds after a failure, and soon when finish() says that nobody needs them.
         """
-        todo = iter(tasks)
-        # Daemons, so that one that waits for a silent server can't keep the process from ending.
-        workers = [
-            threading.Thread(target=self._work, args=(todo, do), name=self._name, daemon=True) for _ in range(jobs)
-        ]
+        workers = [self._thread(partial(self._work_counted, take, do)) for _ in range(jobs)]
         with self.failing():  # Ctrl-C reaches this thread, which waits
-            for worker in workers:
-                self._start(worker)
+            self._working = jobs
+            started = sum(_starts(worker) for worker in workers)
+            if jobs and not started:
+                raise TransferError("the system gives no thread", hint="try a smaller -j")
+            self._count_out(jobs - started)
             self._wait_for_workers()
         self._end(workers)
+        self._over.set()
+
+    def beside(self, jobs: int, take: Callable[[], Task | None], do: Callable[[Task], None]) -> None:
+        """Do other tasks too, in jobs threads at most, until all is over; run() doesn't wait for them."""
+        for _ in range(jobs):
+            _starts(self._thread(partial(self._work, take, do)))
+
+    def finish(self) -> None:
+        """Say that all is done, whatever the threads are still at."""
+        with self._changed:
+            self._over.set()
+            self._changed.notify_all()
 
     def check(self) -> None:
         """Raise the first failure, if there was one."""
@@ -79,51 +91,66 @@ class Crew:
 
     def _fail(self, error: BaseException) -> None:
         with self._changed:
-            if self._first_error is None:
-                self._first_error = error
-            else:
-                log.debug("after the first failure: %s", error)
-            self._stop.set()
+            if self._first_error is not None or (self._over.is_set() and isinstance(error, EcrdragError)):
+                log.debug("after the end: %s", error)
+                return
+            self._first_error = error
+            self._over.set()
             self._changed.notify_all()
         self._abort()
 
-    def _start(self, worker: threading.Thread) -> None:
-        with self._changed:
-            self._working += 1
-        try:
-            worker.start()
-            self._started += 1
-        except RuntimeError as error:  # the system has no more threads: fewer do as well, none doesn't
-            with self._changed:
-                self._working -= 1
-            if self._started == 0:
-                raise TransferError("the system gives no thread", hint="try a smaller -j") from error
+    def _thread(self, work: Callable[[], None]) -> threading.Thread:
+        # A daemon, so that one that waits for a silent server can't keep the process from ending.
+        return threading.Thread(target=work, name=self._name, daemon=True)
 
     def _wait_for_workers(self) -> None:
         with self._changed:
-            while not self._changed.wait_for(lambda: self._working == 0 or self._stop.is_set(), HEARTBEAT):
+            while not self._changed.wait_for(lambda: not self._working or self._over.is_set(), HEARTBEAT):
                 pass
 
     def _end(self, workers: Iterable[threading.Thread]) -> None:
-        """Wait for the workers; after a failure no longer than GRACE for those that hang in a call."""
-        deadline = time.monotonic() + GRACE
+        """Wait for the workers; no longer than this for those that hang in a call after a failure, or at the end."""
+        deadline = time.monotonic() + (GRACE if self.stopping else LEAVE)
         for worker in workers:
             if worker.ident is not None:
-                worker.join(max(0.0, deadline - time.monotonic()) if self._stop.is_set() else None)
+                worker.join(max(0.0, deadline - time.monotonic()))
 
-    def _work(self, todo: Iterator[Task], do: Callable[[Task], None]) -> None:
+    def _work_counted(self, take: Callable[[], Task | None], do: Callable[[Task], None]) -> None:
         try:
-            with self.failing():
-                for task in iter(lambda: self._next(todo), None):
-                    do(task)
+            self._work(take, do)
         finally:
-            with self._changed:
-                self._working -= 1
-                self._changed.notify_all()
+            self._count_out(1)
 
-    def _next(self, todo: Iterator[Task]) -> Task | None:
+    def _count_out(self, workers: int) -> None:
         with self._changed:
-            return None if self._stop.is_set() else next(todo, None)
+            self._working -= workers
+            self._changed.notify_all()
+
+    def _work(self, take: Callable[[], Task | None], do: Callable[[Task], None]) -> None:
+        with self.failing():
+            while not self._over.is_set() and (task := take()) is not None:
+                do(task)
+
+
+def _starts(worker: threading.Thread) -> bool:
+    """Start a thread; False when the system has none to give, as fewer do as well."""
+    try:
+        worker.start()
+    except RuntimeError as error:
+        log.debug("no thread: %s", error)
+        return False
+    return True
+
+
+def one_by_one(tasks: Iterable[Task]) -> Callable[[], Task | None]:
+    """Give the tasks in order to many threads, then None."""
+    todo, lock = iter(tasks), threading.Lock()
+
+    def take() -> Task | None:
+        with lock:
+            return next(todo, None)
+
+    return take
 
 
 class Aide:

@@ -13,8 +13,11 @@ from ecrdrag.content import Descriptor
 class Progress(Protocol):
     """Hear how it goes; called from many threads once it has begun."""
 
-    def begin(self, size: int | None, blobs: int) -> None:
-        """Note that so many bytes in so many blobs have to move; None when nobody knows, as with a pipe."""
+    def begin(self, size: int | None, blobs: int, *, landed: int = 0) -> None:
+        """Note that so many bytes in so many blobs have to move; None when nobody knows, as with a pipe.
+
+        landed bytes of size are there from an earlier run.
+        """
         ...
 
     def advance(self, size: int) -> None:
@@ -29,7 +32,7 @@ class Progress(Protocol):
 class Silence:
     """Progress for nobody."""
 
-    def begin(self, size: int | None, blobs: int) -> None:
+    def begin(self, size: int | None, blobs: int, *, landed: int = 0) -> None:
         """Do nothing."""
 
     def advance(self, size: int) -> None:

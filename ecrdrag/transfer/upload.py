@@ -16,7 +16,7 @@ from typing import Final
 
 from ecrdrag.content import BlobDestination, BlobSource, BlobUpload, Descriptor, EncodedPart, Verifier
 from ecrdrag.errors import PartOffsetError, TransferError, TransientError, UploadLostError
-from ecrdrag.transfer.crew import Aide, Crew
+from ecrdrag.transfer.crew import Aide, Crew, one_by_one
 from ecrdrag.transfer.progress import Progress, Silence
 from ecrdrag.transfer.retry import RetryPolicy, Tries
 
@@ -130,7 +130,7 @@ class _Engine:
 
     def run(self) -> None:
         self._progress.begin(sum(blob.size for blob in self._blobs), len(self._blobs))
-        self._crew.run(self._jobs, self._blobs, self._bring)
+        self._crew.run(self._jobs, one_by_one(self._blobs), self._bring)
         self._crew.check()
 
     def _bring(self, blob: Descriptor) -> None:

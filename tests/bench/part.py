@@ -23,7 +23,7 @@ from ecrdrag.content import Descriptor, Digest
 from ecrdrag.reference import ImageReference
 from ecrdrag.registry import ecr_parts
 from ecrdrag.registry.ecr_destination import EcrDestination
-from tests.bench.measuring import local_ecr
+from tests.bench.servers import local_ecr
 from tests.putting import put_part
 
 MIB = 1024 * 1024

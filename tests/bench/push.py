@@ -16,7 +16,9 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from tests.bench.measuring import Cost, client_of, local_ecr, measured, pull, put_large_image, reference_to, typical
+from tests.bench.images import put_image, uneven
+from tests.bench.measuring import Cost, python, typical
+from tests.bench.servers import client_of, local_ecr, reference_to
 
 OURS, LOOP = "docker_push.py, default -j", "boto3 loop"
 WAYS: Mapping[str, tuple[str, ...]] = {
@@ -37,7 +39,9 @@ def main(arguments: Sequence[str]) -> int:
     costs: dict[str, list[Cost]] = {way: [] for way in WAYS}
     with tempfile.TemporaryDirectory(prefix="ecrdrag-bench-") as folder, local_ecr(Path(folder)) as environment:
         archive = Path(folder, "image.tar")
-        pull(environment, put_large_image(environment, options.gib), archive)
+        put_image(client_of(environment), "bench/image", uneven(options.gib * 1024))
+        wanted = (reference_to("bench/image"), "--platform", "linux/amd64", "--progress", "none", "-o", str(archive))
+        python(environment, "docker_pull.py", *wanted)
         for turn in range(options.runs):
             for place, way in enumerate(WAYS):
                 costs[way].append(push(environment, way, archive, f"bench/push-{turn}-{place}"))
@@ -52,12 +56,12 @@ def push(environment: Mapping[str, str], way: str, archive: Path, repository: st
     program, *options = WAYS[way]
     if program == "docker_push.py":
         fixed = (str(archive), reference_to(repository), "--progress", "none", "--json")
-        cost = measured(environment, program, *fixed, *options)
+        cost = python(environment, program, *fixed, *options)
         sent = json.loads(cost.out)["bytes"]
         if sent < archive.stat().st_size * 0.99:
             raise SystemExit(f"{way}: only {sent} bytes were uploaded")
     else:
-        cost = measured(environment, "-m", program, str(archive), repository, *options)
+        cost = python(environment, "-m", program, str(archive), repository, *options)
     if not ecr.batch_get_image(repositoryName=repository, imageIds=[{"imageTag": "1"}])["images"]:
         raise SystemExit(f"{way}: the image isn't there")
     return cost

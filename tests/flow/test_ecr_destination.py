@@ -48,7 +48,7 @@ from ecrdrag.reference import ImageReference
 from ecrdrag.registry import ecr_parts
 from ecrdrag.registry.ecr import EcrSource
 from ecrdrag.registry.ecr_destination import EcrDestination, EcrUpload, _Repository
-from ecrdrag.registry.ends import Destination, RepositorySettings
+from ecrdrag.registry.ends import Destination, RepositorySettings, Unlimited
 from ecrdrag.registry.transport import BlobTransport
 from ecrdrag.transfer.download import fetch
 from ecrdrag.transfer.retry import RetryPolicy
@@ -856,7 +856,7 @@ def test_a_slow_line_may_take_longer_for_a_part_than_a_connection_may_take() -> 
             config=config,
         )
         ecr_parts.install(api.meta.events)
-        upload = EcrUpload(_Repository(api, REFERENCE), BLOB.digest, "1", 10 * MIB)
+        upload = EcrUpload(_Repository(api, REFERENCE, Unlimited()), BLOB.digest, "1", 10 * MIB)
         assert upload.send(upload.encode(0, 10 * MIB, [memoryview(bytes(10 * MIB))])) == 10 * MIB
         thread.join()
         api.close()

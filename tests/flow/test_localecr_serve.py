@@ -11,6 +11,8 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from time import monotonic
+from urllib.request import urlopen
 
 import boto3
 import pytest
@@ -152,12 +154,43 @@ def test_damaged_keys_are_said_to_be(tmp_path: Path) -> None:
         (["--account", "12"], "--account takes 12 digits"),
         (["--region", "Nowhere"], "--region takes a region"),
         (["--url-expiry", "0"], "--url-expiry takes a number"),
+        (["--limit-rate", "0"], "'0' is no number of bytes per second"),
+        (["--limit-rate", "5x"], "'5x' is no number of bytes per second"),
+        (["--latency", "-1"], "'-1' is no number of milliseconds"),
+        (["--latency", "1s"], "'1s' is no number of milliseconds"),
+        (["--faults", "nowhere"], "can't read the faults in nowhere"),
     ],
 )
 def test_bad_options_are_usage_errors(tmp_path: Path, options: list[str], said: str) -> None:
     ended = serve("--data", str(tmp_path / "data"), *options)
     assert ended.returncode == 2
     assert said in ended.stderr
+
+
+def test_a_fault_that_there_is_not_is_named_with_its_line(tmp_path: Path) -> None:
+    script = tmp_path / "bad.faults"
+    script.write_text("# what goes wrong\nblob explode\n")
+    ended = serve("--data", str(tmp_path / "data"), "--faults", str(script))
+    assert ended.returncode == 2
+    assert f"{script}, line 2: blob has no fault 'explode'; it has honest, drop, " in ended.stderr
+
+
+def test_a_bad_line_is_late_slow_and_faulty(tmp_path: Path) -> None:
+    script = tmp_path / "line.faults"
+    script.write_text("ListImages throttle\n")
+    bad_line = ("--limit-rate", "100k", "--latency", "10ms", "--faults", str(script))
+    with served(tmp_path / "data", *bad_line) as server, client_for(server.endpoint, server.credentials) as api:
+        began = monotonic()
+        api.create_repository(repositoryName="app")
+        assert monotonic() - began >= 0.01
+        layer = push_image(api, "app", layers=[bytes(1024)]).layers[0]
+        url = api.get_download_url_for_layer(repositoryName="app", layerDigest=layer)["downloadUrl"]
+        began = monotonic()
+        with urlopen(url) as answer:
+            assert answer.read() == bytes(1024)
+        assert monotonic() - began >= 0.02
+        with pytest.raises(ClientError, match="Rate exceeded"):
+            api.list_images(repositoryName="app")
 
 
 def test_without_werkzeug_it_says_what_to_install(tmp_path: Path) -> None:

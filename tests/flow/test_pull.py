@@ -29,10 +29,15 @@ from tests.putting import put_image
 ARN = f"ecr.aws/arn:aws:ecr:{REGION}:123456789012:repository/my/app"
 APP = f"{HOST}/my/app"
 AMD64 = ("--platform", "linux/amd64")
+PARTIAL = ["app-noise.tar.partial", "app-noise.tar.partial.journal"]
 
 
 def pull(ecr: LocalEcr | None, folder: Path, *arguments: str, **changes: str) -> Run:
     return run("docker_pull.py", *arguments, cwd=folder, env=environment_of(ecr, **changes))
+
+
+def left_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
 
 
 def contents_of(path: Path) -> dict[str, bytes]:
@@ -190,7 +195,9 @@ def test_an_archive_that_was_damaged_is_not_called_the_same(stocked: LocalEcr, t
     assert f"holds this image with a damaged blob {NOISE.layers[0].digest}" in ended.err
 
 
-def test_a_wrong_byte_from_the_server_leaves_nothing(own: LocalEcr, tmp_path: Path, folder: Path) -> None:
+def test_a_wrong_byte_from_the_server_is_asked_for_twice_and_leaves_no_archive(
+    own: LocalEcr, tmp_path: Path, folder: Path
+) -> None:
     blob = tmp_path / "data" / "blobs" / "sha256" / NOISE.layers[3].digest.hex
     blob.chmod(0o600)
     with blob.open("r+b") as file:
@@ -200,20 +207,41 @@ def test_a_wrong_byte_from_the_server_leaves_nothing(own: LocalEcr, tmp_path: Pa
         file.write(bytes([byte[0] ^ 1]))
     ended = pull(own, folder, f"{APP}:noise", *AMD64)
     assert ended.code == 6
-    assert f"blob {NOISE.layers[3].digest} arrived with digest sha256:" in ended.err
-    assert list(folder.iterdir()) == []
+    assert ended.err.count(f"blob {NOISE.layers[3].digest} arrived with digest sha256:") == 2
+    assert "fetching this blob again" in ended.err
+    assert left_in(folder) == PARTIAL
 
 
-def test_ctrl_c_in_the_middle_leaves_nothing(own: LocalEcr, recorder: Recorder, folder: Path) -> None:
+def test_ctrl_c_in_the_middle_says_what_is_kept(own: LocalEcr, recorder: Recorder, folder: Path) -> None:
     gate = Gate(recorder, first_held=4)
-    command = command_of("docker_pull.py", f"{APP}:noise", *AMD64)
+    command = command_of("docker_pull.py", f"{APP}:noise", "-j", "1", *AMD64)
     with subprocess.Popen(command, cwd=folder, env=environment_of(own), stderr=subprocess.PIPE, text=True) as process:
         assert gate.reached.wait(30)
         process.send_signal(signal.SIGINT)
         gate.open()
         _, err = process.communicate(timeout=30)
-    assert (process.returncode, err) == (130, "docker_pull.py: interrupted\n")
-    assert list(folder.iterdir()) == []
+    assert process.returncode == 130
+    assert "app-noise.tar.partial keeps" in err
+    assert err.endswith("docker_pull.py: interrupted\n")
+    assert left_in(folder) == PARTIAL
+    assert pull(own, folder, f"{APP}:noise", *AMD64).code == 0
+    assert left_in(folder) == ["app-noise.tar"]
+
+
+def test_without_resume_nothing_is_taken_up_and_nothing_is_left(
+    own: LocalEcr, recorder: Recorder, folder: Path
+) -> None:
+    gate = Gate(recorder, first_held=4)
+    for options in ((), ("--no-resume",)):
+        recorder.requests.clear()
+        command = command_of("docker_pull.py", f"{APP}:noise", "-j", "1", *AMD64, *options)
+        with subprocess.Popen(command, cwd=folder, env=environment_of(own), stderr=subprocess.PIPE) as process:
+            assert gate.reached.wait(30)
+            process.send_signal(signal.SIGINT)
+            gate.open()
+            process.communicate(timeout=30)
+        assert (process.returncode, left_in(folder)) == (130, [] if options else PARTIAL)
+        gate = Gate(recorder, first_held=4)
 
 
 def test_a_file_that_comes_to_the_output_path_during_the_pull_is_kept(
@@ -228,7 +256,10 @@ def test_a_file_that_comes_to_the_output_path_during_the_pull_is_kept(
         _, err = process.communicate(timeout=30)
     assert (process.returncode, (folder / "app-noise.tar").read_text(encoding="utf-8")) == (7, "precious")
     assert "app-noise.tar was created by somebody else meanwhile" in err
-    assert [path.name for path in folder.iterdir()] == ["app-noise.tar"]
+    recorder.requests.clear()
+    assert pull(own, folder, f"{APP}:noise", "--force", *AMD64).code == 0
+    assert recorder.count("GET") == 1  # the config: all else was kept
+    assert left_in(folder) == ["app-noise.tar"]
 
 
 def test_a_kill_leaves_a_partial_file_that_the_next_pull_takes_over(
@@ -239,10 +270,10 @@ def test_a_kill_leaves_a_partial_file_that_the_next_pull_takes_over(
     with subprocess.Popen(command, cwd=folder, env=environment_of(own)) as process:
         assert gate.reached.wait(30)
         process.kill()
-    assert [path.name for path in folder.iterdir()] == ["app-noise.tar.partial"]
+    assert left_in(folder) == PARTIAL
     gate.open()
     assert pull(own, folder, f"{APP}:noise", *AMD64).code == 0
-    assert [path.name for path in folder.iterdir()] == ["app-noise.tar"]
+    assert left_in(folder) == ["app-noise.tar"]
 
 
 def test_a_closed_pipe_is_no_reason_for_a_traceback(stocked: LocalEcr, tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_an_archive_larger_than_the_disk_is_refused_at_once_and_nothing_is_left(small_disk: Path) -> None:
-    with pytest.raises(ArchiveError, match=rf"the disk of .* has {DISK_SIZE:,} bytes free, the archive needs"):
+    with pytest.raises(ArchiveError, match=r"the disk of .* has [0-9,]+ bytes free, the archive needs"):
         write(small_disk / "app.tar", [bytes(DISK_SIZE)])
     assert list(small_disk.iterdir()) == []
 

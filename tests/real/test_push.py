@@ -270,7 +270,7 @@ def test_the_folder_of_podman_s_docker_dir_is_refused_with_what_to_give(
     done = shelf.run("docker_push.py", str(tmp_path / "folder"), f"{NAME}/refused:1", "--create-repository")
     assert (done.returncode, done.stdout) == (7, "")
     assert f"{tmp_path}/folder: is a folder without the file oci-layout" in done.stderr
-    assert "the folder of an OCI layout" in done.stderr
+    assert "an OCI image layout, in a tar or a folder" in done.stderr
 
 
 @pytest.mark.parametrize("way", WAYS)

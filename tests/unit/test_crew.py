@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from ecrdrag.errors import NotFoundError, TransferError
-from ecrdrag.transfer.crew import Aide, Crew
+from ecrdrag.transfer.crew import Aide, Crew, one_by_one
 
 PATIENCE = 20  # seconds that a test waits for what must happen
 
@@ -46,7 +46,7 @@ def ignore() -> None:
 def test_every_task_is_done_once(jobs: int) -> None:
     done: list[int] = []
     crew = Crew("test", ignore)
-    crew.run(jobs, range(20), done.append)
+    crew.run(jobs, one_by_one(range(20)), done.append)
     crew.check()
     assert sorted(done) == list(range(20))
     assert not crew.stopping
@@ -54,7 +54,7 @@ def test_every_task_is_done_once(jobs: int) -> None:
 
 def test_a_task_that_is_false_is_done_like_any_other() -> None:
     done: list[int] = []
-    Crew("test", ignore).run(1, [0, 1], done.append)
+    Crew("test", ignore).run(1, one_by_one([0, 1]), done.append)
     assert done == [0, 1]
 
 
@@ -65,7 +65,7 @@ def test_tasks_run_beside_each_other() -> None:
     def meet(_: int) -> None:
         both.wait(PATIENCE)
 
-    crew.run(2, range(2), meet)
+    crew.run(2, one_by_one(range(2)), meet)
     crew.check()
 
 
@@ -82,12 +82,12 @@ def test_the_first_failure_ends_the_rest_and_later_ones_are_logged(caplog: pytes
 
     crew = Crew("test", aborted.set)
     with caplog.at_level(logging.DEBUG, "ecrdrag"):
-        crew.run(2, range(100), do)
+        crew.run(2, one_by_one(range(100)), do)
     assert len(started) <= 2
     with pytest.raises(NotFoundError) as caught:
         crew.check()
     assert caught.value is first
-    assert [record.getMessage() for record in caplog.records] == ["after the first failure: later"] * (len(started) - 1)
+    assert [record.getMessage() for record in caplog.records] == ["after the end: later"] * (len(started) - 1)
     assert all(record.levelno == logging.DEBUG for record in caplog.records)
 
 
@@ -103,7 +103,7 @@ def test_a_pause_ends_with_the_first_failure() -> None:
             assert pausing.wait(PATIENCE)
             raise NotFoundError("gone")
 
-    crew.run(2, range(2), do)
+    crew.run(2, one_by_one(range(2)), do)
     with pytest.raises(NotFoundError):
         crew.check()
 
@@ -118,7 +118,7 @@ def test_ctrl_c_in_the_waiting_thread_is_a_failure() -> None:
             assert aborted.wait(PATIENCE)
 
     crew = Crew("test", aborted.set)
-    crew.run(1, range(100), do)
+    crew.run(1, one_by_one(range(100)), do)
     with pytest.raises(KeyboardInterrupt):
         crew.check()
 
@@ -138,7 +138,7 @@ def test_a_call_that_hangs_holds_a_failure_up_for_the_grace_only(monkeypatch: py
             raise NotFoundError("gone")
 
     crew = Crew("test", ignore)
-    crew.run(2, range(2), do)
+    crew.run(2, one_by_one(range(2)), do)
     with pytest.raises(NotFoundError):
         crew.check()
     assert threads[0].is_alive()
@@ -151,7 +151,7 @@ def test_fewer_threads_than_asked_for_do_as_well(monkeypatch: pytest.MonkeyPatch
     Threads(monkeypatch, 1)
     done: list[int] = []
     crew = Crew("test", ignore)
-    crew.run(3, range(10), done.append)
+    crew.run(3, one_by_one(range(10)), done.append)
     crew.check()
     assert done == list(range(10))
 
@@ -159,10 +159,132 @@ def test_fewer_threads_than_asked_for_do_as_well(monkeypatch: pytest.MonkeyPatch
 def test_no_thread_at_all_is_a_transfer_error(monkeypatch: pytest.MonkeyPatch) -> None:
     Threads(monkeypatch, 0)
     crew = Crew("test", ignore)
-    crew.run(3, range(10), lambda _: None)
+    crew.run(3, one_by_one(range(10)), lambda _: None)
     with pytest.raises(TransferError, match="no thread") as caught:
         crew.check()
     assert caught.value.hint == "try a smaller -j"
+
+
+def test_what_is_done_beside_is_not_waited_for_and_ends_with_the_rest() -> None:
+    hanging, release = threading.Event(), threading.Event()
+    crew = Crew("test", ignore)
+    done: list[int] = []
+
+    def hang(task: int) -> None:
+        done.append(task)
+        hanging.set()
+        assert release.wait(PATIENCE)
+
+    crew.beside(1, one_by_one([10, 11, 12]), hang)
+    assert hanging.wait(PATIENCE)
+    crew.run(1, one_by_one([0]), done.append)
+    crew.check()
+    release.set()
+    _join_all()
+    assert done == [10, 0], "nobody takes up more once all is over"
+
+
+def test_a_failure_beside_is_a_failure_of_all() -> None:
+    aborted = threading.Event()
+    crew = Crew("test", aborted.set)
+
+    def fail(_: int) -> None:
+        raise NotFoundError("gone")
+
+    crew.beside(2, one_by_one([0]), fail)
+
+    def wait(_: int) -> None:
+        assert aborted.wait(PATIENCE)
+
+    crew.run(2, one_by_one(range(100)), wait)
+    with pytest.raises(NotFoundError):
+        crew.check()
+
+
+def test_without_threads_nothing_is_done_beside(monkeypatch: pytest.MonkeyPatch) -> None:
+    Threads(monkeypatch, 1)
+    done: list[int] = []
+    crew = Crew("test", ignore)
+    with monkeypatch.context() as nothing:
+        Threads(nothing, 0)
+        crew.beside(2, one_by_one([10]), done.append)
+    crew.run(2, one_by_one([0]), done.append)
+    crew.check()
+    assert done == [0]
+
+
+@pytest.mark.parametrize("late", [None, NotFoundError("late")])
+def test_finish_ends_a_run_though_a_worker_still_hangs(
+    monkeypatch: pytest.MonkeyPatch, late: NotFoundError | None
+) -> None:
+    monkeypatch.setattr("ecrdrag.transfer.crew.LEAVE", 0.001)
+    hanging, release, aborted = threading.Event(), threading.Event(), threading.Event()
+    started: list[int] = []
+
+    def do(task: int) -> None:
+        started.append(task)
+        if task == 0:
+            hanging.set()
+            assert release.wait(PATIENCE)
+            if late:
+                raise late
+        else:
+            assert hanging.wait(PATIENCE)
+            crew.finish()
+
+    crew = Crew("test", aborted.set)
+    crew.run(2, one_by_one(range(100)), do)
+    crew.check()
+    (worker,) = [thread for thread in threading.enumerate() if thread.name == "test"]
+    assert worker.daemon
+    release.set()
+    worker.join(PATIENCE)
+    crew.check()
+    assert not aborted.is_set(), "what goes wrong for those whom nobody needs is no failure"
+    assert not crew.stopping
+    assert sorted(started) == [0, 1], "whoever is back takes no more"
+
+
+def test_a_bug_is_a_failure_after_the_end_too() -> None:
+    crew = Crew("test", ignore)
+    crew.run(1, one_by_one([0]), lambda _: None)
+    with crew.failing():
+        raise ZeroDivisionError
+    with pytest.raises(ZeroDivisionError):
+        crew.check()
+
+
+def test_finish_ends_pauses() -> None:
+    pausing = threading.Event()
+    crew = Crew("test", ignore)
+
+    def do(task: int) -> None:
+        if task == 0:
+            pausing.set()
+            crew.pause(1000)
+        else:
+            assert pausing.wait(PATIENCE)
+            crew.finish()
+
+    crew.run(2, one_by_one(range(2)), do)
+    crew.check()
+    _join_all()
+
+
+def test_a_take_that_fails_is_a_failure() -> None:
+    def take() -> int | None:
+        raise ZeroDivisionError
+
+    crew = Crew("test", ignore)
+    crew.run(3, take, lambda _: None)
+    with pytest.raises(ZeroDivisionError):
+        crew.check()
+
+
+def _join_all() -> None:
+    for thread in threading.enumerate():
+        if thread.name == "test":
+            thread.join(PATIENCE)
 
 
 def test_an_aide_makes_calls_in_order_in_one_other_thread() -> None:

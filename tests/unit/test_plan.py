@@ -6,6 +6,7 @@ import io
 import json
 import os
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -190,6 +191,29 @@ def test_every_folder_comes_once_and_before_what_lies_in_it() -> None:
 
 def test_two_plans_of_the_same_image_are_equal() -> None:
     assert plan_of(hello_image()) == plan_of(hello_image())
+    assert plan_of(hello_image()).digest == plan_of(hello_image()).digest
+
+
+@given(samples(), samples())
+def test_plans_have_one_digest_if_their_files_have_the_same_bytes_and_else_not(one: Sample, other: Sample) -> None:
+    assert (one.plan.digest == other.plan.digest) == (one.archive == other.archive)
+
+
+def test_whatever_fixes_a_byte_of_the_file_changes_the_digest() -> None:
+    slot = Slot("name", b"head", 512, 4, b"text")
+    blob = Descriptor("type", Digest.of(b"text"), 4)
+    others = [
+        replace(slot, header=b"heap"),
+        replace(slot, offset=513),
+        replace(slot, size=5),
+        replace(slot, content=b"test"),
+        replace(slot, content=blob),
+        replace(slot, content=replace(blob, digest=Digest.of(b"test"))),
+        replace(slot, content=str(blob.digest).encode()),
+        replace(slot, header=b"headt", content=b"ext"),
+    ]
+    plans = [ArchivePlan(slots) for slots in ((), (slot,), (slot, slot), *((other,) for other in others))]
+    assert len({plan.digest for plan in plans}) == len(plans)
 
 
 # --- bytes that others read --------------------------------------------------------------------

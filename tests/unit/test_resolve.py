@@ -33,6 +33,9 @@ class Shelf:
     def read(self, blob: Descriptor, start: int, stop: int) -> Iterator[memoryview]:
         yield memoryview(self.blobs[blob.digest])[start:stop]
 
+    def expect(self, blob: Descriptor) -> None:
+        pass
+
     def abort(self) -> None:
         pass
 

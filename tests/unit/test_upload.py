@@ -100,6 +100,9 @@ class MemorySource:
                 yield memoryview(buffer)
                 buffer[:] = bytes(len(buffer))  # a view is valid until the next one is asked for
 
+    def expect(self, blob: Descriptor) -> None:
+        pass
+
     def abort(self) -> None:
         self.aborted.set()
 
@@ -359,7 +362,7 @@ class Counter:
         self.done: list[Digest] = []
         self._lock = threading.Lock()
 
-    def begin(self, size: int | None, blobs: int) -> None:
+    def begin(self, size: int | None, blobs: int, *, landed: int = 0) -> None:
         self.total, self.blobs = size, blobs
 
     def advance(self, size: int) -> None:

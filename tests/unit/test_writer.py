@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import gc
+import logging
 import os
 import random
 import shutil
@@ -12,15 +13,17 @@ import stat
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from ecrdrag.archive.file import PositionedFile, SeekingFile, positioned
-from ecrdrag.archive.writer import ArchiveWriter
+from ecrdrag.archive.journal import System
+from ecrdrag.archive.writer import ArchiveWriter, sweep
 from ecrdrag.errors import ArchiveError
-from tests.archives import Sample, sample_of
+from tests.archives import Sample, assemble, sample_of
 from tests.unit.test_check import open_descriptors, ordinary_user
 
 resource = pytest.importorskip("resource", reason="these tests need a POSIX system")
@@ -91,9 +94,9 @@ def names_in(folder: Path) -> list[str]:
 
 def test_before_commit_there_is_a_partial_file_and_nothing_at_the_path(path: Path, sample: Sample) -> None:
     with ArchiveWriter(path, sample.plan) as archive:
-        assert names_in(path.parent) == ["app.tar.partial"]
+        assert names_in(path.parent) == ["app.tar.partial", "app.tar.partial.journal"]
         fill(archive, sample)
-        assert names_in(path.parent) == ["app.tar.partial"]
+        assert names_in(path.parent) == ["app.tar.partial", "app.tar.partial.journal"]
         archive.commit()
         assert names_in(path.parent) == ["app.tar"]
     assert names_in(path.parent) == ["app.tar"]
@@ -118,7 +121,7 @@ def test_a_sink_reads_back_what_it_wrote_at_its_own_offsets(path: Path, sample: 
 
 
 @pytest.mark.parametrize("failure", [ValueError("bug"), ArchiveError("full"), KeyboardInterrupt()], ids=repr)
-def test_after_a_failure_there_is_neither_an_archive_nor_a_partial_file(
+def test_after_a_failure_before_anything_landed_there_is_neither_an_archive_nor_a_partial_file(
     path: Path, sample: Sample, failure: BaseException
 ) -> None:
     with pytest.raises(type(failure)) as caught:
@@ -239,7 +242,7 @@ with ArchiveWriter(Path(sys.argv[1]), sample_of([b"another image" * 9999]).plan)
 def test_a_partial_file_left_by_a_kill_is_taken_over(path: Path, partial: Path, sample: Sample) -> None:
     killed = subprocess.run([sys.executable, "-c", KILLED, str(path)], cwd=ROOT, check=False, timeout=60)
     assert killed.returncode == -signal.SIGKILL
-    assert names_in(path.parent) == [partial.name]
+    assert names_in(path.parent) == [partial.name, f"{partial.name}.journal"]
     write(path, sample)
     assert path.read_bytes() == sample.archive
     assert names_in(path.parent) == ["app.tar"]
@@ -315,7 +318,7 @@ def test_a_writer_whose_partial_file_was_replaced_touches_neither_the_new_one_no
                 with pytest.raises(ArchiveError, match=f"{partial} was removed or replaced"):
                     first.commit()
             first.__exit__(None, None, None)
-            assert names_in(path.parent) == [partial.name]
+            assert names_in(path.parent) == [partial.name, f"{partial.name}.journal"]
             fill(second, late)
             second.commit()
     assert path.read_bytes() == late.archive
@@ -359,6 +362,347 @@ def test_a_symbolic_link_in_place_of_the_partial_file_is_not_followed(
     assert not path.exists()
 
 
+# --- going on where an earlier run ended -------------------------------------------------------
+
+KEPT = ["app.tar.partial", "app.tar.partial.journal"]
+HALF = 20_000  # bytes of the first layer
+NEXT_BOOT = System(boot_id="after-a-crash")
+
+
+def fill_half(archive: ArchiveWriter, sample: Sample) -> None:
+    """Write and note the first half of the first layer, and write more that is not noted."""
+    blob, offset = sample.plan.blobs[0]
+    sink = archive.sink(offset)
+    sink.write_at(memoryview(sample.contents[blob.digest])[: HALF + 5000], 0)
+    sink.note(0, HALF // 2)
+    sink.note(HALF // 2, HALF)
+
+
+def fill_rest(archive: ArchiveWriter, sample: Sample) -> None:
+    """Write and note all but the first half of the first layer."""
+    start = HALF
+    for blob, offset in sample.plan.blobs:
+        archive.sink(offset).write_at(memoryview(sample.contents[blob.digest])[start:], start)
+        archive.sink(offset).note(start, blob.size)
+        start = 0
+
+
+def leave_half(path: Path, sample: Sample) -> None:
+    with ArchiveWriter(path, sample.plan) as archive:
+        fill_half(archive, sample)
+
+
+def finish(archive: ArchiveWriter, sample: Sample, *, before_commit: Callable[[], None] = lambda: None) -> None:
+    fill_half(archive, sample)
+    fill_rest(archive, sample)
+    before_commit()
+    archive.commit()
+
+
+def landed(archive: ArchiveWriter, sample: Sample) -> list[list[tuple[int, int]]]:
+    return [list(archive.sink(offset).landed()) for _, offset in sample.plan.blobs]
+
+
+def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+@pytest.mark.parametrize("failure", [ValueError("bug"), ArchiveError("full"), KeyboardInterrupt()], ids=repr)
+def test_a_failure_keeps_what_landed(path: Path, sample: Sample, failure: BaseException) -> None:
+    with pytest.raises(type(failure)) as caught, ArchiveWriter(path, sample.plan) as archive:
+        finish(archive, sample, before_commit=failing(failure))
+    assert caught.value is failure
+    assert names_in(path.parent) == KEPT
+
+
+@pytest.mark.parametrize("open_file", [positioned, SeekingFile])
+@pytest.mark.parametrize("system", [None, NEXT_BOOT, System("unknown")], ids=["this run", "crash", "no boot id"])
+def test_what_landed_before_a_failure_is_where_the_next_run_goes_on(
+    path: Path, sample: Sample, system: System | None, open_file: Callable[[int], PositionedFile]
+) -> None:
+    leave_half(path, sample)
+    assert names_in(path.parent) == KEPT
+    with ArchiveWriter(path, sample.plan, system=system, open_file=open_file) as archive:
+        assert landed(archive, sample) == [[(0, HALF)], [], []]
+        fill_rest(archive, sample)
+        assert landed(archive, sample) == [[(0, 40_000)], [], [(0, 700)]]
+        archive.commit()
+    assert path.read_bytes() == sample.archive
+    assert names_in(path.parent) == ["app.tar"]
+
+
+def test_leaving_says_how_much_is_kept_and_how_to_go_on(
+    path: Path, partial: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    sample = sample_of([bytes(3 * 1024 * 1024), b"x" * 1024 * 1024])
+    with ArchiveWriter(path, sample.plan) as archive:
+        archive.sink(sample.plan.blobs[0][1]).note(0, 1_300_000)
+    assert warnings(caplog) == [f"{partial} keeps 1.2 of 4.0 MiB: run the same command again to go on"]
+
+
+KILLED_AT_HALF = """
+import os, signal, sys
+from pathlib import Path
+from ecrdrag.archive.writer import ArchiveWriter
+from tests.unit.test_writer import fill_half, sample_to_kill
+with ArchiveWriter(Path(sys.argv[1]), sample_to_kill().plan) as archive:
+    fill_half(archive, sample_to_kill())
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def sample_to_kill() -> Sample:
+    chance = random.Random(8)
+    return sample_of([chance.randbytes(40_000), chance.randbytes(700)])
+
+
+@pytest.mark.parametrize("crash", [False, True])
+def test_a_kill_costs_what_was_not_noted_and_a_crash_right_after_costs_all(path: Path, crash: bool) -> None:
+    sample = sample_to_kill()
+    killed = subprocess.run([sys.executable, "-c", KILLED_AT_HALF, str(path)], cwd=ROOT, check=False, timeout=60)
+    assert killed.returncode == -signal.SIGKILL
+    assert names_in(path.parent) == KEPT
+    with ArchiveWriter(path, sample.plan, system=NEXT_BOOT if crash else None) as archive:
+        assert landed(archive, sample) == ([[], []] if crash else [[(0, HALF)], []])
+        fill(archive, sample)
+        archive.commit()
+    assert path.read_bytes() == sample.archive
+
+
+def test_a_failure_before_it_is_known_what_has_landed_touches_nothing(path: Path, sample: Sample) -> None:
+    def interrupt(_: int) -> PositionedFile:
+        raise KeyboardInterrupt
+
+    leave_half(path, sample)
+    with pytest.raises(KeyboardInterrupt):
+        write(path, sample, interrupt)
+    assert names_in(path.parent) == KEPT
+    with ArchiveWriter(path, sample.plan) as archive:
+        assert landed(archive, sample) == [[(0, HALF)], [], []]
+
+
+def test_headers_and_small_members_are_written_anew(path: Path, partial: Path, sample: Sample) -> None:
+    leave_half(path, sample)
+    first = sample.plan.blobs[0][1]
+    partial.write_bytes(b"\xff" * first + partial.read_bytes()[first:])
+    with ArchiveWriter(path, sample.plan) as archive:
+        fill_rest(archive, sample)
+        archive.commit()
+    assert path.read_bytes() == sample.archive
+
+
+def test_what_landed_of_another_image_is_dropped(path: Path, sample: Sample, caplog: pytest.LogCaptureFixture) -> None:
+    other = sample_of([b"x" * 40_000, b"", b"x" * 700])
+    assert other.plan.total_size == sample.plan.total_size
+    leave_half(path, other)
+    caplog.clear()
+    with ArchiveWriter(path, sample.plan) as archive:
+        assert landed(archive, sample) == [[], [], []]
+        archive.commit()
+    assert warnings(caplog) == [f"{path}.partial.journal is of another image: starting over"]
+    nothing = {blob.digest: bytes(blob.size) for blob, _ in sample.plan.blobs}
+    assert path.read_bytes() == assemble(sample.plan, nothing), "a byte of the other image is there"
+
+
+def test_a_blob_that_was_forgotten_has_landed_no_more_and_the_others_have(path: Path, sample: Sample) -> None:
+    with ArchiveWriter(path, sample.plan) as archive:
+        fill_half(archive, sample)
+        fill_rest(archive, sample)
+        archive.sink(sample.plan.blobs[0][1]).forget()
+        assert landed(archive, sample) == [[], [], [(0, 700)]]
+    with ArchiveWriter(path, sample.plan) as archive:
+        assert landed(archive, sample) == [[], [], [(0, 700)]]
+
+
+def test_after_all_was_forgotten_nothing_is_left(path: Path, sample: Sample) -> None:
+    with ArchiveWriter(path, sample.plan) as archive:
+        fill_half(archive, sample)
+        archive.sink(sample.plan.blobs[0][1]).forget()
+    assert names_in(path.parent) == []
+
+
+@pytest.mark.parametrize("resume", [True, False])
+def test_without_resume_nothing_is_kept_and_nothing_is_believed(path: Path, sample: Sample, resume: bool) -> None:
+    leave_half(path, sample)
+    with ArchiveWriter(path, sample.plan, resume=resume) as archive:
+        assert names_in(path.parent) == (KEPT if resume else KEPT[:1])
+        assert landed(archive, sample)[0] == ([(0, HALF)] if resume else [])
+        fill_rest(archive, sample)
+        archive.sink(sample.plan.blobs[2][1]).forget()
+    assert names_in(path.parent) == (KEPT if resume else [])
+
+
+def test_a_partial_file_without_its_journal_is_not_believed(path: Path, sample: Sample) -> None:
+    leave_half(path, sample)
+    path.with_name(KEPT[1]).unlink()
+    with ArchiveWriter(path, sample.plan) as archive:
+        assert landed(archive, sample) == [[], [], []]
+
+
+def test_a_commit_that_fails_keeps_what_landed(path: Path, sample: Sample) -> None:
+    with pytest.raises(ArchiveError, match="created by somebody else"), ArchiveWriter(path, sample.plan) as archive:
+        finish(archive, sample, before_commit=path.touch)
+    assert names_in(path.parent) == ["app.tar", *KEPT]
+    with ArchiveWriter(path, sample.plan, replace=True, system=NEXT_BOOT) as archive:
+        assert landed(archive, sample) == [[(0, 40_000)], [], [(0, 700)]]
+        archive.commit()
+    assert (path.read_bytes(), names_in(path.parent)) == (sample.archive, ["app.tar"])
+
+
+def test_a_second_writer_touches_neither_the_partial_file_nor_the_journal(path: Path, sample: Sample) -> None:
+    with ArchiveWriter(path, sample.plan) as archive:
+        fill_half(archive, sample)
+        before = [path.with_name(name).read_bytes() for name in KEPT]
+        for resume in (True, False):
+            with pytest.raises(ArchiveError, match="another pull is writing"):
+                ArchiveWriter(path, sample_of([b"another image"]).plan, resume=resume).__enter__()
+        sweep(path)
+        assert [path.with_name(name).read_bytes() for name in KEPT] == before
+        fill_rest(archive, sample)
+        archive.commit()
+    assert path.read_bytes() == sample.archive
+
+
+def test_a_journal_that_cannot_be_written_is_said_and_the_pull_goes_on(
+    path: Path, sample: Sample, caplog: pytest.LogCaptureFixture
+) -> None:
+    path.with_name(KEPT[1]).mkdir()
+    with ArchiveWriter(path, sample.plan) as archive:
+        fill_half(archive, sample)
+        assert f"can't write {path}.partial.journal: File exists" in warnings(caplog)[-1]
+    assert names_in(path.parent) == KEPT[1:], "a partial file stays that nobody can go on with"
+    with ArchiveWriter(path, sample.plan) as archive:
+        fill_half(archive, sample)
+        fill_rest(archive, sample)
+        assert landed(archive, sample) == [[], [], []]
+        archive.commit()
+    assert path.read_bytes() == sample.archive
+
+
+def test_a_full_disk_keeps_what_landed(path: Path, sample: Sample) -> None:
+    room = sum(len(piece) for _, piece in sample.plan.known_pieces()) + HALF + 6000
+    with (
+        pytest.raises(ArchiveError, match="No space left"),
+        ArchiveWriter(path, sample.plan, open_file=lambda number: SmallDisk(positioned(number), room)) as archive,
+    ):
+        finish(archive, sample)
+    with ArchiveWriter(path, sample.plan, system=NEXT_BOOT) as archive:
+        assert landed(archive, sample) == [[(0, HALF)], [], []]
+
+
+@pytest.mark.parametrize("noticed_by", ["commit", "note"])
+def test_bytes_that_a_sync_lost_fail_the_pull_though_later_syncs_succeed(
+    path: Path, sample: Sample, noticed_by: str
+) -> None:
+    """The kernel tells a descriptor once; that the journal's thread has heard it must not hide it."""
+    failed = threading.Event()
+
+    def fail(_: int) -> None:
+        failed.set()
+        refusing(errno.EIO)()
+
+    def go_on() -> None:
+        assert failed.wait(10)
+        for _ in range(10**6 if noticed_by == "note" else 0):  # until the thread has come back from its sync
+            archive.sink(sample.plan.blobs[0][1]).note(0, 1)
+
+    with (
+        pytest.raises(ArchiveError, match=r"can't write .*: Input/output error"),
+        ArchiveWriter(path, sample.plan, system=System(sync=fail, interval=0.001)) as archive,
+    ):
+        finish(archive, sample, before_commit=go_on)
+    assert names_in(path.parent) == KEPT
+
+
+@pytest.mark.parametrize("missing", [0, 1])
+def test_going_on_needs_room_for_the_rest_only(
+    path: Path, partial: Path, sample: Sample, missing: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leave_half(path, sample)
+    needed = sample.plan.total_size - partial.stat().st_blocks * 512
+    assert 0 < needed <= sample.plan.total_size - HALF
+    usage = shutil.disk_usage(path.parent)._replace(free=needed - missing)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    if not missing:
+        with ArchiveWriter(path, sample.plan) as archive:
+            fill_rest(archive, sample)
+            archive.commit()
+        assert path.read_bytes() == sample.archive
+        return
+    with pytest.raises(ArchiveError, match=rf"{needed - 1:,} bytes free, the archive needs {needed:,} more"):
+        ArchiveWriter(path, sample.plan).__enter__()
+    assert names_in(path.parent) == KEPT
+
+
+# --- a kill within a commit --------------------------------------------------------------------
+
+KILLED_IN_COMMIT = """
+import os, signal, sys
+from pathlib import Path
+from ecrdrag.archive.writer import ArchiveWriter
+from tests.unit.test_writer import fill, fill_half, sample_to_kill
+step = int(sys.argv[2])
+def counted(function):
+    def call(*arguments, **options):
+        global step
+        result = function(*arguments, **options)
+        step -= 1
+        if step == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return result
+    return call
+with ArchiveWriter(Path(sys.argv[1]), sample_to_kill().plan, replace=sys.argv[3] == "replace") as archive:
+    fill_half(archive, sample_to_kill())
+    fill(archive, sample_to_kill())
+    os.link, Path.unlink, Path.replace = counted(os.link), counted(Path.unlink), counted(Path.replace)
+    archive.commit()
+"""
+
+
+@pytest.mark.parametrize(
+    ("way", "step", "left"),
+    [("link", 1, KEPT), ("link", 2, KEPT[:1]), ("link", 3, []), ("replace", 1, KEPT[1:]), ("replace", 2, [])],
+)
+def test_a_kill_within_a_commit_leaves_a_whole_archive_that_no_later_pull_writes_to(
+    path: Path, sample: Sample, way: str, step: int, left: list[str]
+) -> None:
+    command = [sys.executable, "-c", KILLED_IN_COMMIT, str(path), str(step), way]
+    assert subprocess.run(command, cwd=ROOT, check=False, timeout=60).returncode == -signal.SIGKILL
+    assert (names_in(path.parent), path.read_bytes()) == (["app.tar", *left], sample_to_kill().archive)
+    kept = path.with_name("kept")
+    path.replace(kept)  # the archive has this name now, and may have the partial one too
+    for later in (sample, sample_to_kill()):
+        with ArchiveWriter(path, later.plan) as archive:
+            assert not any(landed(archive, later))
+            fill(archive, later)
+            archive.commit()
+        assert (path.read_bytes(), kept.read_bytes()) == (later.archive, sample_to_kill().archive)
+        path.unlink()
+    assert names_in(path.parent) == ["kept"]
+
+
+@pytest.mark.parametrize("left", [KEPT, KEPT[:1], KEPT[1:], []], ids=str)
+def test_sweeping_takes_away_what_a_kill_within_a_commit_left(path: Path, left: list[str]) -> None:
+    path.write_bytes(b"whole")
+    for name in left:
+        if name == KEPT[0]:
+            os.link(path, path.with_name(name))
+        else:
+            path.with_name(name).touch()
+    sweep(path)
+    assert (names_in(path.parent), path.read_bytes()) == (["app.tar"], b"whole")
+
+
+def test_sweeping_spares_what_a_later_run_goes_on_with(path: Path, sample: Sample) -> None:
+    leave_half(path, sample)
+    for exists in (False, True):
+        sweep(path)
+        assert names_in(path.parent) == ["app.tar"] * exists + KEPT
+        path.touch()
+    with ArchiveWriter(path, sample.plan) as archive:
+        assert landed(archive, sample)[0] == [(0, HALF)]
+
+
 # --- what the disk refuses ---------------------------------------------------------------------
 
 
@@ -376,6 +720,9 @@ class SmallDisk:
 
     def read_at(self, buffer: memoryview, offset: int) -> int:
         return self._file.read_at(buffer, offset)
+
+    def settle(self, offset: int, size: int) -> None:
+        self._file.settle(offset, size)
 
 
 @pytest.mark.parametrize("room", [0, 600, 20_000], ids=["in the first header", "in the index", "in a layer"])
@@ -472,7 +819,7 @@ def test_a_disk_that_fails_to_give_back_what_was_written_is_said_to_fail_at_read
         pytest.raises(ArchiveError, match=f"can't read {partial}: Input/output error"),
         ArchiveWriter(path, sample.plan, open_file=lambda number: Unreadable(positioned(number), 10**6)) as archive,
     ):
-        archive.sink(512).read_at(memoryview(bytearray(10)), 0)
+        archive.sink(sample.plan.blobs[0][1]).read_at(memoryview(bytearray(10)), 0)
     assert names_in(path.parent) == []
 
 
