@@ -11,9 +11,8 @@ from __future__ import annotations
 import re
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from http.cookiejar import DefaultCookiePolicy
 from types import TracebackType
 from typing import Final
 from urllib.parse import urljoin, urlsplit
@@ -21,6 +20,7 @@ from urllib.parse import urljoin, urlsplit
 import requests
 import urllib3
 
+from ecrdrag import __version__
 from ecrdrag.content import Turns
 from ecrdrag.errors import BusyError, IntegrityError, RangeIgnoredError, StalledError, TransferError, TransientError
 from ecrdrag.registry.body import Body, Patience
@@ -30,6 +30,7 @@ CONNECT_TIMEOUT: Final = 10.0  # seconds
 READ_TIMEOUT: Final = 30.0  # seconds without a byte
 MIN_RATE: Final = 1024.0  # bytes per second, over READ_TIMEOUT; a line that shares less between its requests is dead
 MAX_REDIRECTS: Final = 5
+_HEADERS: Final = {"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": f"ecrdrag/{__version__}"}
 _ERROR_TEXT_LIMIT: Final = 4096
 _CONTENT_RANGE: Final = re.compile(r"bytes (\d+)-(\d+)/(\d+)")  # RFC 9110, 14.4
 _S3_ERROR: Final = re.compile(r"<Code>([A-Za-z]{1,64})</Code>\s*<Message>([^<]{0,200})</Message>")
@@ -41,11 +42,6 @@ _TOO_MANY: Final = frozenset({429, 503})
 
 class LinkRefusedError(TransientError):
     """The server won't serve this URL any more; a fresh one may work."""
-
-
-def _no_auth(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    """Send no Authorization: a presigned URL allows none, and without this ~/.netrc would be asked."""
-    return request
 
 
 class BlobTransport:
@@ -65,13 +61,11 @@ class BlobTransport:
         read_timeout: float = READ_TIMEOUT,
         min_rate: float = MIN_RATE,
     ) -> None:
-        self._session = requests.Session()
-        self._session.auth = _no_auth
-        self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        # No session: its cookies and ~/.netrc have no place beside a presigned URL, and it reads the whole environment
+        # for each request.
+        self._adapter = requests.adapters.HTTPAdapter(pool_connections=connections, pool_maxsize=connections)
         self._ca_bundle = ca_bundle
-        adapter = requests.adapters.HTTPAdapter(pool_connections=connections, pool_maxsize=connections)
-        self._session.mount("https://", adapter)
-        self._session.mount("http://", adapter)
+        self._proxies: dict[str, Mapping[str, str]] = {}
         self._turns = turns or Unlimited()
         self._read_timeout, self._min_rate = read_timeout, min_rate
         self._lock = threading.Lock()
@@ -115,11 +109,11 @@ class BlobTransport:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.abort()  # a request that lost a race may still wait for bytes
-        self._session.close()
+        self._adapter.close()
 
     @contextmanager
     def _open(self, url: str, start: int, stop: int) -> Iterator[requests.Response]:
-        with self._get(url, {"Range": f"bytes={start}-{stop - 1}", "Accept-Encoding": "identity"}) as response:
+        with self._get(url, {**_HEADERS, "Range": f"bytes={start}-{stop - 1}"}) as response:
             with self._lock:
                 self._live.add(response.raw)
             try:
@@ -133,13 +127,12 @@ class BlobTransport:
         """Follow redirects, a few, and never away from TLS."""
         for _ in range(MAX_REDIRECTS + 1):
             self._check_aborted()
-            response = self._session.get(
-                url,
-                headers=headers,
+            response = self._adapter.send(
+                requests.Request("GET", url, headers).prepare(),
                 stream=True,
                 timeout=(CONNECT_TIMEOUT, self._read_timeout),
                 verify=self._ca_bundle,
-                allow_redirects=False,
+                proxies=self._proxies_for(url),
             )
             if not response.is_redirect:
                 return response
@@ -149,6 +142,13 @@ class BlobTransport:
                 raise TransferError(f"{_host_of(url)} redirects to what is not https, which is not followed")
             url = target
         raise TransferError(f"{_host_of(url)} redirects more than {MAX_REDIRECTS} times")
+
+    def _proxies_for(self, url: str) -> Mapping[str, str]:
+        """Look a host's proxies up in the environment, once."""
+        host = _host_of(url)
+        if host not in self._proxies:
+            self._proxies[host] = requests.utils.get_environ_proxies(url, no_proxy=None)
+        return self._proxies[host]
 
     def _check_aborted(self) -> None:
         if self._aborted:

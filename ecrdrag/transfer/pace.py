@@ -11,16 +11,18 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from ecrdrag.errors import BusyError, TransferError
 
+START: Final = 4  # the part of the ceiling that a pace begins with
 FIRST_WINDOW: Final = 0.03  # seconds over which the rate is taken while the limit doubles
 WINDOW: Final = 0.5  # seconds, later
-HOLD: Final = 5.0  # seconds for which nothing more is tried after an increase that brought nothing
+HOLD: Final = 2.0  # seconds for which nothing more is tried after an increase that brought nothing
 HOLD_AFTER_CUT: Final = 1.0  # seconds
 SETTLING: Final = 2.0  # seconds after which the first bytes of the requests that an increase let in aren't waited for
 # A connection gets as fast as it can in a few times what its first bytes took (RFC 5681, slow start).
@@ -80,13 +82,23 @@ class PacedTurn:
         self.pace.moved(count, self.era if first else None)
 
 
+@dataclass(slots=True)
+class Ticket:
+    """Stand in line for a turn; called with an era when it has come, without one when there are none any more."""
+
+    called: threading.Event = field(default_factory=threading.Event)
+    era: int | None = None
+
+
 class Pace:
     """Find how many requests at once pay at one far end; safe from many threads."""
 
-    def __init__(self, ceiling: int, clock: Callable[[], float]) -> None:
+    def __init__(self, ceiling: int, clock: Callable[[], float], first: int | None = None) -> None:
+        """Begin with first requests, or with a quarter of the ceiling."""
         self._ceiling, self._clock = ceiling, clock
-        self._changed = threading.Condition()
-        self._limit = max(1, ceiling // 2)
+        self._lock = threading.Lock()
+        self.waiting: deque[Ticket] = deque()
+        self._limit = first or max(1, ceiling // START)
         self._doubling = True
         self._active = self._era = self._cut_era = self._busiest = 0
         self._aborted = False
@@ -101,24 +113,37 @@ class Pace:
         return self._limit
 
     def enter(self) -> int:
-        """Wait until a request may begin; return the era it belongs to."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._aborted or self._active < self._limit)
-            if self._aborted:
-                raise _stopped()
-            self._active += 1
-            self._busiest = max(self._busiest, self._active)
-            return self._era
+        """Wait until a request may begin, after those that came before; return the era it belongs to."""
+        with self._lock:
+            ticket = Ticket()
+            self.waiting.append(ticket)
+            self._admit()
+        ticket.called.wait()
+        if ticket.era is None:
+            raise _stopped()
+        return ticket.era
 
     def leave(self) -> None:
         """End a request."""
-        with self._changed:
+        with self._lock:
             self._active -= 1
-            self._changed.notify()
+            if not self._active:  # the rate is not that of a time when nothing was asked for
+                self._begin_window(None)
+            self._admit()
+
+    def _admit(self) -> None:
+        """Call those who may begin, in the order in which they came: what is asked for early is needed early."""
+        while self.waiting and (self._aborted or self._active < self._limit):
+            ticket = self.waiting.popleft()
+            if not self._aborted:
+                self._active += 1
+                self._busiest = max(self._busiest, self._active)
+                ticket.era = self._era
+            ticket.called.set()
 
     def moved(self, count: int, began: int | None = None) -> None:
         """Count what came, now and then decide on the limit; began is the era of a request whose first bytes it is."""
-        with self._changed:
+        with self._lock:
             if self._limit == self._ceiling and self._before is None:
                 return
             now = self._clock()
@@ -137,7 +162,7 @@ class Pace:
 
     def cut(self, era: int) -> None:
         """Halve the limit, once for all the requests that were on their way together."""
-        with self._changed:
+        with self._lock:
             if era < self._cut_era:
                 return
             self._era += 1
@@ -149,9 +174,9 @@ class Pace:
 
     def abort(self) -> None:
         """Let nobody wait any more."""
-        with self._changed:
+        with self._lock:
             self._aborted = True
-            self._changed.notify_all()
+            self._admit()
 
     def _begin_window(self, now: float | None) -> None:
         self._since = now
@@ -183,7 +208,7 @@ class Pace:
         self._limit = min(self._ceiling, self._limit * 2 if self._doubling else self._limit + 1)
         self._era += 1
         self._raised, self._newcomers = now, self._limit - self._before[0]
-        self._changed.notify_all()
+        self._admit()
         return True
 
 

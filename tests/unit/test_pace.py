@@ -33,7 +33,7 @@ class Line:
 
     def __init__(self, ceiling: int, rate: Callable[[int], float], *, first_bytes: float = 0.0) -> None:
         self.clock, self.rate, self.first_bytes = Clock(), rate, first_bytes
-        self.pace = Pace(ceiling, self.clock)
+        self.pace = Pace(ceiling, self.clock, first=max(1, ceiling // 2))
         self.turns: list[tuple[PacedTurn, float]] = []
         self.limits: list[int] = []
         self.wanted = ceiling
@@ -68,8 +68,8 @@ def saturated(requests: int) -> float:
     return 8e6
 
 
-@pytest.mark.parametrize(("ceiling", "first"), [(1, 1), (2, 1), (3, 1), (16, 8), (33, 16)])
-def test_the_beginning_is_at_half_of_the_ceiling(ceiling: int, first: int) -> None:
+@pytest.mark.parametrize(("ceiling", "first"), [(1, 1), (2, 1), (7, 1), (16, 4), (33, 8)])
+def test_the_beginning_is_at_a_quarter_of_the_ceiling(ceiling: int, first: int) -> None:
     assert Pace(ceiling, Clock()).limit == first
 
 
@@ -155,7 +155,7 @@ def test_nobody_gets_more_who_does_not_use_what_there_is() -> None:
 
 def test_a_window_counts_a_move_of_each_request_at_least() -> None:
     clock = Clock()
-    pace = Pace(8, clock)
+    pace = Pace(8, clock, first=4)
     turns = [PacedTurn(pace, pace.enter()) for _ in range(4)]
     turns[0].moved(1)  # begins the window
     for turn in turns[:3]:
@@ -176,7 +176,7 @@ def test_a_busy_end_gets_half_once_for_all_who_were_on_their_way() -> None:
 
 
 def test_a_busy_end_gets_half_of_the_half_when_those_who_came_later_hear_it_too() -> None:
-    pace = Pace(16, Clock())
+    pace = Pace(16, Clock(), first=8)
     for limit in (4, 2, 1, 1):
         era = pace.enter()
         pace.leave()
@@ -219,7 +219,7 @@ def test_a_cut_forgets_the_increase_that_was_to_be_judged() -> None:
 
 
 def test_only_a_busy_error_that_leaves_the_block_halves_the_limit() -> None:
-    paces = Paces(16, Clock())
+    paces = Paces(32, Clock())
     for error in (TransientError("cut"), NotFoundError("gone"), KeyboardInterrupt()):
         with pytest.raises(type(error)), paces.turn("host"):
             raise error
@@ -233,7 +233,7 @@ def test_only_a_busy_error_that_leaves_the_block_halves_the_limit() -> None:
 
 
 def test_every_end_has_a_pace_of_its_own() -> None:
-    paces: Turns = Paces(4, Clock())
+    paces: Turns = Paces(8, Clock())
     with pytest.raises(BusyError), paces.turn("one"):
         raise BusyError("slow down")
     with paces.turn("one"), paces.turn("other"), paces.turn("other"):
@@ -258,6 +258,39 @@ def test_a_turn_waits_until_another_ends_however_that_ends() -> None:
         raise NotFoundError("gone")
     thread.join(PATIENCE)
     assert order == ["first", "second"]
+
+
+def test_turns_come_in_the_order_in_which_they_were_asked_for() -> None:
+    pace, order = Pace(1, Clock()), list[int]()
+
+    def take_a_turn(number: int) -> None:
+        pace.enter()
+        order.append(number)
+        pace.leave()
+
+    pace.enter()
+    threads = [threading.Thread(target=take_a_turn, args=(number,)) for number in range(5)]
+    for number, thread in enumerate(threads):
+        thread.start()
+        while len(pace.waiting) <= number:
+            thread.join(0.001)
+    pace.leave()
+    for thread in threads:
+        thread.join(PATIENCE)
+    assert order == [0, 1, 2, 3, 4]
+
+
+def test_a_pause_counts_for_nothing_in_the_rate() -> None:
+    line = Line(16, grows)
+    line.flow(FIRST_WINDOW / 2)
+    for _ in range(8):
+        line.pace.leave()
+    line.turns.clear()
+    line.clock.now += 60.0
+    line.flow(FIRST_WINDOW)
+    assert line.limits == [8]
+    line.flow(2 * TICK)
+    assert line.limits == [8, 16]
 
 
 def test_an_increase_lets_those_in_who_wait() -> None:
