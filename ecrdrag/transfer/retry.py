@@ -1,6 +1,6 @@
 """Own the question what is worth another try and how long to wait for it.
 
-The engines and the stories may enter. A later version also decides here how many requests run at once.
+The engines and the stories may enter. How many requests run at once is pace.py's business.
 """
 
 from __future__ import annotations
@@ -11,11 +11,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import count
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from ecrdrag.errors import TransferError, TransientError
 
 log = logging.getLogger(__name__)
+
+TELL_AFTER: Final = 3  # failures in a row
 
 Result = TypeVar("Result")
 
@@ -29,6 +31,15 @@ class RetryPolicy:
     cap: float = 20.0
     random: random.Random = field(default_factory=random.Random, compare=False)
     sleep: Callable[[float], None] = field(default=time.sleep, compare=False)
+    told: set[str] = field(default_factory=set, compare=False)
+
+    def tell(self, what: str, cause: TransientError, failures: int, delay: float) -> None:
+        """Log a failure; at the third in a row let everybody know, once for each thing."""
+        level = logging.INFO
+        if failures == TELL_AFTER and what not in self.told:
+            self.told.add(what)
+            level = logging.WARNING
+        log.log(level, "%s: %s; trying again in %.1f s (try %d of %d)", what, cause, delay, failures + 1, self.tries)
 
     def delay(self, failures: int) -> float:
         """Say how long to wait after so many failures in a row, 1 or more.
@@ -52,7 +63,7 @@ class RetryPolicy:
                     message = f"gave up on {what} after {failures} tries: {cause}"
                     raise TransferError(message, hint=cause.hint) from cause
                 delay = self.delay(failures)
-                log.info("%s: %s; trying again in %.1f s", what, cause, delay)
+                self.tell(what, cause, failures, delay)
             self.sleep(delay)
         raise AssertionError("count() never ends")
 
@@ -78,5 +89,5 @@ class Tries:
                 hint=cause.hint or "run the same command again when the line is better",
             ) from cause
         delay = self._policy.delay(self._failures)
-        log.info("%s: %s; trying again in %.1f s", self._what, cause, delay)
+        self._policy.tell(self._what, cause, self._failures, delay)
         return delay

@@ -335,7 +335,7 @@ def test_a_restart_and_a_close_wait_for_the_write_that_has_begun(end: str) -> No
     blob, sink = flight(sink=Sink(len(NOISE), on_write=hold))
     first, second, _ = blob.chunks
     run = Run(first)
-    writer = threading.Thread(target=lambda: bring(blob, run, 1000))
+    writer = threading.Thread(target=lambda: bring(blob, run, 4000))
     writer.start()
     assert writing.wait(PATIENCE)
     lost: list[int | None] = []
@@ -347,7 +347,7 @@ def test_a_restart_and_a_close_wait_for_the_write_that_has_begun(end: str) -> No
     release.set()
     ending.join(PATIENCE)
     writer.join(PATIENCE)
-    assert (lost, sum(sink.noted), sink.writes) == (([1000], 0, 1000) if end == "restart" else ([], 1000, 1000))
+    assert (lost, sum(sink.noted), sink.writes) == (([4000], 0, 4000) if end == "restart" else ([], 4000, 4000))
 
 
 def test_close_notes_all_that_has_landed_and_nothing_is_written_or_forgotten_later() -> None:

@@ -471,6 +471,18 @@ def test_a_failure_leaves_all_noted_that_has_landed() -> None:
     assert sum(sinks[0].noted) == 9000
 
 
+def test_what_a_cut_request_has_brought_is_noted_before_the_next_one_begins() -> None:
+    noted: list[int] = []
+
+    def look(content: bytes, start: int, stop: int) -> Iterator[bytes]:
+        noted.append(sum(sink.noted))
+        yield content[start:stop]
+
+    sink = Sink(4000)
+    run(ScriptedSource([NOISE[:4000]], [cut_after(700), look]), jobs=1, sinks=[sink])
+    assert noted == [700]
+
+
 # Wrong bytes.
 
 
@@ -503,6 +515,19 @@ def test_another_size_at_the_far_end_is_looked_at_once_more_before_it_is_an_erro
     source = ScriptedSource([NOISE[:4000], NOISE[4000:]], [whole], then=other_size)
     with pytest.raises(IntegrityError, match="has 9 bytes"):
         run(source, jobs=jobs, chunk_size=30_000)
+
+
+def test_two_requests_that_find_another_size_at_a_time_are_one_reason_to_look_once_more() -> None:
+    together = threading.Barrier(2)
+
+    def other_size(content: bytes, start: int, stop: int) -> Iterator[bytes]:
+        together.wait(PATIENCE)
+        raise IntegrityError("registry has 9 bytes, the manifest promises 10")
+        yield b""
+
+    sink = Sink(8000)
+    arrived, _ = run(ScriptedSource([NOISE[:8000]], [other_size] * 2), jobs=2, sinks=[sink])
+    assert (arrived, sink.forgotten) == ([NOISE[:8000]], 1)
 
 
 def test_wrong_bytes_of_a_blob_that_comes_in_one_stream_are_fetched_once_more_too() -> None:
@@ -635,6 +660,40 @@ def test_ctrl_c_before_the_workers_have_begun_ends_who_looks_ahead_too(monkeypat
     assert source.reads == []
 
 
+def test_after_a_failure_nobody_goes_on_with_what_still_comes() -> None:
+    one_writes = threading.Event()
+
+    def flow(content: bytes, start: int, stop: int) -> Iterator[bytes]:
+        yield content[start : start + 100]
+        one_writes.set()
+        while not source.aborted:
+            time.sleep(0.001)
+        for place in range(start + 100, stop, 100):
+            yield content[place : place + 100]
+
+    def gone(content: bytes, start: int, stop: int) -> Iterator[bytes]:
+        one_writes.wait(PATIENCE)
+        raise NotFoundError("gone")
+        yield b""
+
+    source = ScriptedSource([NOISE], [flow, gone])
+    sink = Sink(len(NOISE))
+    with pytest.raises(NotFoundError):
+        run(source, jobs=2, chunk_size=20_000, sinks=[sink])
+    assert sink.writes == 100
+
+
+def test_a_request_is_read_to_its_end_so_that_its_connection_can_be_used_again() -> None:
+    ended: list[int] = []
+
+    def to_the_end(content: bytes, start: int, stop: int) -> Iterator[bytes]:
+        yield content[start:stop]
+        ended.append(start)
+
+    run(ScriptedSource([NOISE[:10_000]], then=to_the_end), jobs=1)
+    assert ended == [0, 4000, 8000]
+
+
 # Looking ahead.
 
 
@@ -763,6 +822,46 @@ def test_wrong_bytes_that_come_late_never_replace_what_has_landed() -> None:
 
 
 @pytest.mark.usefixtures("hasty")
+def test_a_request_that_fails_when_another_has_brought_its_chunk_is_no_failure() -> None:
+    raced, lost = threading.Event(), threading.Event()
+
+    def loses(content: bytes, start: int, stop: int) -> Iterator[bytes]:
+        raced.wait(PATIENCE)
+        lost.set()
+        raise TransientError("cut")
+        yield b""
+
+    def takes_longer(content: bytes, start: int, stop: int) -> Iterator[bytes]:
+        lost.wait(PATIENCE)
+        time.sleep(0.01)
+        yield content[start:stop]
+
+    def wins(content: bytes, start: int, stop: int) -> Iterator[bytes]:
+        yield content[start:stop]
+        raced.set()
+        yield from takes_longer(content, stop, stop)
+
+    sink = Sink(1000)
+    source = ScriptedSource([NOISE[:1000]], [loses, takes_longer, wins])
+    download([Download(blob_of(NOISE[:1000]), sink)], source, jobs=3, chunk_size=500, retry=RetryPolicy(tries=1))
+    assert source.reads[:3] == [(0, 500), (500, 1000), (0, 500)]
+    assert sink.content == NOISE[:1000]
+
+
+@pytest.mark.usefixtures("hasty")
+def test_nobody_helps_a_request_that_pauses() -> None:
+    source = ScriptedSource([NOISE[:500]], [refuse(BusyError("slow down"))])
+    download([Download(blob_of(NOISE[:500]), Sink(500))], source, jobs=2, retry=RetryPolicy(base=0.01))
+    assert len(source.reads) == 2
+
+
+def test_who_has_nothing_to_do_is_called_when_all_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ecrdrag.transfer.schedule.LOOK", PATIENCE)
+    run(ScriptedSource([NOISE[:500]]), jobs=2)
+    assert losers() == []
+
+
+@pytest.mark.usefixtures("hasty")
 def test_a_race_that_fails_is_no_failure_and_not_run_again_at_once() -> None:
     stage, refused = Stage(), threading.Event()
 
@@ -801,6 +900,7 @@ def test_what_a_silent_request_lacks_is_fetched_by_the_others() -> None:
 @pytest.mark.usefixtures("hasty")
 def test_who_has_lost_the_rest_of_a_chunk_asks_for_nothing_more_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ecrdrag.transfer.schedule.MIN_RACE", float("inf"))
+    monkeypatch.setattr("ecrdrag.transfer.schedule.SILENCE", float("inf"))  # so its rate tells that it needs help
     other_began, asked_for_more = threading.Event(), threading.Event()
 
     def slow(content: bytes, start: int, stop: int) -> Iterator[bytes]:

@@ -79,3 +79,16 @@ def test_a_wait_doubles_up_to_its_cap_and_chance_takes_half_at_most() -> None:
         waits = [patient.delay(failures) for _ in range(200)]
         assert longest / 2 <= min(waits) < longest * 0.55
         assert longest * 0.95 < max(waits) <= longest
+
+
+def test_the_third_failure_in_a_row_is_told_once_for_each_thing(caplog: pytest.LogCaptureFixture) -> None:
+    policy = RetryPolicy(tries=10, base=0.0)
+    for what in ("blob one", "blob one", "blob two"):  # two chunks of one blob fail alike
+        tries = Tries(policy, what)
+        for _ in range(5):
+            tries.failed(TransientError("the line is dead"))
+    told = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert told == [
+        "blob one: the line is dead; trying again in 0.0 s (try 4 of 10)",
+        "blob two: the line is dead; trying again in 0.0 s (try 4 of 10)",
+    ]

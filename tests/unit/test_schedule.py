@@ -251,9 +251,10 @@ def test_after_a_race_that_failed_there_is_none_for_a_while(monkeypatch: pytest.
     board = Board(monkeypatch, 100, 100)
     first, second = board.begin(), board.begin()
     board.now += SILENCE + 0.01
-    racers = [board.begin(), board.begin()]
-    assert [racer.chunk for racer in racers] == [first.chunk, second.chunk]
-    board.schedule.end(racers[0])
+    racer = board.begin()
+    assert racer.chunk is first.chunk
+    board.schedule.end(racer)
+    assert board.begin().chunk is second.chunk, "another may be raced"
     assert board.look() is None
     board.now += RACE_AGAIN - 0.01
     assert board.look() is None
@@ -315,6 +316,17 @@ def test_nobody_helps_who_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
         assert board.look() is None
     board.now += 0.2
     assert board.look() is not None
+
+
+def test_a_new_request_has_a_rate_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    board = Board(monkeypatch, 8 * MIB)
+    errand = board.begin()
+    board.flow(errand, 1 * KIB, 10.0)
+    board.schedule.again(errand, 0.0)
+    board.bring(errand, 0)
+    board.now += 1.0
+    board.bring(errand, int(7.4 * MIB))
+    assert board.look() is None, "a moment is left"
 
 
 def test_who_is_back_is_helped_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
