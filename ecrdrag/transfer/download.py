@@ -189,7 +189,7 @@ class _Engine:
                     log.debug("blob %s: %s, at an errand that is done", blob.descriptor.digest, error)
                     return
                 if not isinstance(error, StalledError):
-                    tries.reached(errand.run.position)
+                    tries.reached(max(errand.run.position, errand.chunk.position))  # a racer's progress counts too
                 if isinstance(error, RangeIgnoredError) and not self._start_over(errand):
                     return
                 delay = tries.failed(error)

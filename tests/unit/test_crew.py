@@ -218,6 +218,7 @@ def test_finish_ends_a_run_though_a_worker_still_hangs(
     monkeypatch: pytest.MonkeyPatch, late: NotFoundError | None
 ) -> None:
     monkeypatch.setattr("ecrdrag.transfer.crew.LEAVE", 0.001)
+    monkeypatch.setattr("ecrdrag.transfer.crew.GRACE", 1000.0)
     hanging, release, aborted = threading.Event(), threading.Event(), threading.Event()
     started: list[int] = []
 

@@ -850,15 +850,42 @@ def test_a_request_that_fails_when_another_has_brought_its_chunk_is_no_failure()
 
 @pytest.mark.usefixtures("hasty")
 def test_nobody_helps_a_request_that_pauses() -> None:
-    source = ScriptedSource([NOISE[:500]], [refuse(BusyError("slow down"))])
-    download([Download(blob_of(NOISE[:500]), Sink(500))], source, jobs=2, retry=RetryPolicy(base=0.01))
-    assert len(source.reads) == 2
+    begun: list[float] = []
+
+    def note_time(content: bytes, start: int, stop: int) -> Iterator[bytes]:
+        begun.append(time.monotonic())
+        if len(begun) == 1:
+            raise BusyError("slow down")
+        yield content[start:stop]
+
+    source = ScriptedSource([NOISE[:500]], then=note_time)
+    download([Download(blob_of(NOISE[:500]), Sink(500))], source, jobs=2, retry=RetryPolicy(base=0.015))
+    assert len(begun) == 2
+    assert begun[1] - begun[0] > 0.007, "half of what the policy says"
 
 
 def test_who_has_nothing_to_do_is_called_when_all_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ecrdrag.transfer.schedule.LOOK", PATIENCE)
-    run(ScriptedSource([NOISE[:500]]), jobs=2)
+
+    class SlowToRead(Sink):
+        def read_at(self, buffer: memoryview, offset: int) -> int:
+            time.sleep(0.01)  # so that all others have come to wait
+            return super().read_at(buffer, offset)
+
+    run(ScriptedSource([NOISE[:500]]), jobs=2, sinks=[SlowToRead(500)])
     assert losers() == []
+
+
+@pytest.mark.usefixtures("hasty")
+def test_a_silent_request_is_raced_again_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ecrdrag.transfer.schedule.RACE_AGAIN", 0.001)
+    stage = Stage()
+    source = ScriptedSource([NOISE[:500]], [stage.hang(), refuse(BusyError("slow down"))])
+    begun = time.monotonic()
+    run(source, jobs=2, chunk_size=500)
+    assert time.monotonic() - begun < PATIENCE / 2
+    assert source.reads == [(0, 500)] * 3
+    stage.release.set()
 
 
 @pytest.mark.usefixtures("hasty")

@@ -49,7 +49,7 @@ class Line:
                 self._record()
 
     def _fill(self) -> None:
-        while len(self.turns) > self.pace.limit:
+        while len(self.turns) > min(self.wanted, self.pace.limit):
             self.turns.pop()
             self.pace.leave()
         while len(self.turns) < min(self.wanted, self.pace.limit):
@@ -132,6 +132,29 @@ def test_the_farther_the_end_the_longer_is_the_window() -> None:
     assert line.limits == [8, 16, 8]
 
 
+def test_only_the_first_bytes_of_those_whom_an_increase_let_in_are_waited_for() -> None:
+    clock = Clock()
+    pace = Pace(8, clock, first=4)
+    old = [PacedTurn(pace, pace.enter()) for _ in range(4)]
+    for _ in range(5):
+        old[0].moved(1000)
+        clock.now += FIRST_WINDOW / 3
+    assert pace.limit == 8
+    new = [PacedTurn(pace, pace.enter()) for _ in range(4)]
+    for turn in (*old, *new[:3], *new[:3]):
+        turn.moved(1)
+
+    for _ in range(10):
+        clock.now += SETTLING / 20
+        new[0].moved(1)
+    assert pace.limit == 8, "one has brought nothing yet"
+    new[3].moved(1)
+    for _ in range(25):
+        clock.now += SETTLING / 20
+        new[0].moved(1)
+    assert pace.limit == 4
+
+
 def test_those_who_never_bring_anything_hold_the_judgement_up_for_a_while_only() -> None:
     line = Line(16, saturated)
     line.flow(FIRST_WINDOW + 2 * TICK)
@@ -151,6 +174,24 @@ def test_nobody_gets_more_who_does_not_use_what_there_is() -> None:
     line.wanted = 8
     line.flow(1.0)
     assert line.limits == [8, 16]
+
+
+def test_what_was_used_before_a_window_and_in_it_is_not_the_same() -> None:
+    line = Line(16, saturated)
+    line.flow(1.0)
+    assert line.limits == [8, 16, 8]
+    line.wanted = 5
+    line.flow(HOLD + 5.0)
+    assert line.limits == [8, 16, 8]
+    clock = Clock()
+    pace = Pace(8, clock, first=2)
+    turn = PacedTurn(pace, pace.enter())
+    turn.moved(1)  # begins the window, in which another request begins
+    pace.enter()
+    for _ in range(3):
+        clock.now += FIRST_WINDOW / 2
+        turn.moved(1)
+    assert pace.limit == 4
 
 
 def test_a_window_counts_a_move_of_each_request_at_least() -> None:
@@ -212,6 +253,7 @@ def test_a_cut_forgets_the_increase_that_was_to_be_judged() -> None:
     line.flow(FIRST_WINDOW + 2 * TICK)
     assert line.pace.limit == 16
     line.pace.cut(line.turns[0][0].era)
+    line.rate = lambda requests: 4e6
     line.flow(HOLD_AFTER_CUT)
     assert line.pace.limit == 8
     line.flow(WINDOW)

@@ -187,6 +187,16 @@ def test_it_is_too_early_to_say_anything_at_first(monkeypatch: pytest.MonkeyPatc
     assert board.look() is not None
 
 
+def test_the_rate_of_less_than_half_a_look_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    board = Board(monkeypatch, 8 * MIB)
+    monkeypatch.setattr("ecrdrag.transfer.schedule.LOOK", 0.001)
+    errand = board.begin()
+    board.bring(errand, 1)
+    for seconds, helped in ((0.0004, False), (0.0002, True)):
+        board.now += seconds
+        assert (board.look() is not None) is helped
+
+
 def test_a_silent_request_is_helped_before_any_that_moves(monkeypatch: pytest.MonkeyPatch) -> None:
     board = Board(monkeypatch, 8 * MIB, 8 * MIB)
     slow, silent = board.begin(), board.begin()
@@ -321,6 +331,7 @@ def test_nobody_helps_who_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_new_request_has_a_rate_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     board = Board(monkeypatch, 8 * MIB)
     errand = board.begin()
+    board.bring(errand, 0)
     board.flow(errand, 1 * KIB, 10.0)
     board.schedule.again(errand, 0.0)
     board.bring(errand, 0)
