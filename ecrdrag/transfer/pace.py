@@ -2,9 +2,10 @@
 
 The command line makes one for each command and hands it to the registry's ends, who know it by the protocol Turns.
 
-Additive increase and multiplicative decrease, as TCP does it (RFC 5681), over hosts and API actions. The
-beginning doubles like slow start; an increase that brings no more bytes is taken back for a while. That is looked
-at once the requests that it let in have brought their first bytes, which takes longer the farther the end is.
+Additive increase and multiplicative decrease, as TCP does it (RFC 5681), over hosts and API actions. The first
+increase is the exception: from a quarter of the ceiling up to it. One that brings no more bytes is taken back for a
+while. That is looked at once the requests that it let in have brought their first bytes, which takes longer the
+farther the end is.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import Final
 from ecrdrag.errors import BusyError, TransferError
 
 START: Final = 4  # the part of the ceiling that a pace begins with
-FIRST_WINDOW: Final = 0.03  # seconds over which the rate is taken while the limit doubles
+FIRST_WINDOW: Final = 0.03  # seconds over which the rate is taken before the first increase, and after it
 WINDOW: Final = 0.5  # seconds, later
 HOLD: Final = 2.0  # seconds for which nothing more is tried after an increase that brought nothing
 HOLD_AFTER_CUT: Final = 1.0  # seconds
@@ -99,7 +100,7 @@ class Pace:
         self._lock = threading.Lock()
         self.waiting: deque[Ticket] = deque()
         self._limit = first or max(1, ceiling // START)
-        self._doubling = True
+        self._opening = True
         self._active = self._era = self._cut_era = self._busiest = 0
         self._aborted = False
         self._hold_until = self._raised = self._warming = 0.0
@@ -155,7 +156,7 @@ class Pace:
             self._count += count
             self._events += 1
             elapsed = now - self._since
-            window = max(self._warming, FIRST_WINDOW if self._doubling else WINDOW)
+            window = max(self._warming, FIRST_WINDOW if self._opening else WINDOW)
             if elapsed >= window and self._events >= self._limit:
                 raised = self._judge(self._count / elapsed, now)
                 self._begin_window(None if raised else now)
@@ -168,7 +169,7 @@ class Pace:
             self._era += 1
             self._cut_era = self._era
             self._limit = max(1, self._limit // 2)
-            self._doubling, self._before, self._newcomers = False, None, 0
+            self._opening, self._before, self._newcomers = False, None, 0
             self._hold_until = self._clock() + HOLD_AFTER_CUT
             self._begin_window(None)
 
@@ -199,13 +200,13 @@ class Pace:
             limit, lower = self._before
             self._before = None
             if rate < lower * (1 + _SHARE * (self._limit / limit - 1)):
-                self._limit, self._doubling = limit, False
+                self._limit, self._opening = limit, False
                 self._hold_until = now + HOLD
                 return False
         if now < self._hold_until or self._busiest < self._limit or self._limit == self._ceiling:
             return False
         self._before = self._limit, rate
-        self._limit = min(self._ceiling, self._limit * 2 if self._doubling else self._limit + 1)
+        self._limit = self._ceiling if self._opening else self._limit + 1
         self._era += 1
         self._raised, self._newcomers = now, self._limit - self._before[0]
         self._admit()
