@@ -10,6 +10,7 @@ import errno
 import logging
 import os
 import shutil
+import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -275,6 +276,8 @@ def _open_locked(path: Path) -> int:
     for _ in range(_OPENINGS):
         descriptor = os.open(partial, _OPEN_FLAGS, 0o666)
         try:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):  # a pipe of somebody's, say: not ours to take away
+                raise ArchiveError(f"{partial} is not a regular file", hint="remove it, or give another file with -o")
             if _lock is not None:
                 _lock(descriptor)
             # The one who held the lock may have renamed or removed the file in the meantime.

@@ -139,7 +139,8 @@ def _destinations(arguments: argparse.Namespace) -> Callable[[ImageReference], D
 
     @cache  # one client, its connections and their pace for all repositories of a registry
     def client(host: EcrHost) -> tuple[EcrApi, Paces]:
-        return settings.ecr(host, connections=arguments.jobs), Paces(arguments.jobs)
+        # All at once: few and long as the calls of a push are, to find out first what pays would double its time.
+        return settings.ecr(host, connections=arguments.jobs), Paces(arguments.jobs, first=arguments.jobs)
 
     def open_destination(reference: ImageReference) -> Destination:
         api, turns = client(reference.ecr)

@@ -138,6 +138,7 @@ class BlobTransport:
                 return response
             with response:
                 target = urljoin(url, response.headers["Location"])
+                response.raw.read(_ERROR_TEXT_LIMIT)  # one that is read to its end leaves the connection for the next
             if urlsplit(target).scheme not in ("https", urlsplit(url).scheme):
                 raise TransferError(f"{_host_of(url)} redirects to what is not https, which is not followed")
             url = target

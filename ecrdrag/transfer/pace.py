@@ -35,8 +35,9 @@ _SHARE: Final = 0.25
 class Paces:
     """Keep a pace for every host and action, each with at most ceiling requests at once; safe from many threads."""
 
-    def __init__(self, ceiling: int, clock: Callable[[], float] = time.monotonic) -> None:
-        self._ceiling, self._clock = ceiling, clock
+    def __init__(self, ceiling: int, clock: Callable[[], float] = time.monotonic, first: int | None = None) -> None:
+        """Begin everywhere with first requests, or with a quarter of the ceiling."""
+        self._ceiling, self._clock, self._first = ceiling, clock, first
         self._lock = threading.Lock()
         self._paces: dict[str, Pace] = {}
         self._aborted = False
@@ -66,7 +67,7 @@ class Paces:
         with self._lock:
             if self._aborted:
                 raise _stopped()
-            return self._paces.setdefault(end, Pace(self._ceiling, self._clock))
+            return self._paces.setdefault(end, Pace(self._ceiling, self._clock, self._first))
 
 
 @dataclass(slots=True)

@@ -18,6 +18,7 @@ from ecrdrag.errors import TransferError, TransientError
 log = logging.getLogger(__name__)
 
 TELL_AFTER: Final = 3  # failures in a row
+TELL_SLOW: Final = 20.0  # seconds; a call that the far end leaves without an answer takes minutes
 
 Result = TypeVar("Result")
 
@@ -33,10 +34,10 @@ class RetryPolicy:
     sleep: Callable[[float], None] = field(default=time.sleep, compare=False)
     told: set[str] = field(default_factory=set, compare=False)
 
-    def tell(self, what: str, cause: TransientError, failures: int, delay: float) -> None:
-        """Log a failure; at the third in a row let everybody know, once for each thing."""
+    def tell(self, what: str, cause: TransientError, failures: int, *, delay: float, took: float) -> None:
+        """Log a failure; at the third in a row, or one that took long, let everybody know, once for each thing."""
         level = logging.INFO
-        if failures == TELL_AFTER and what not in self.told:
+        if (failures >= TELL_AFTER or took >= TELL_SLOW) and what not in self.told:
             self.told.add(what)
             level = logging.WARNING
         log.log(level, "%s: %s; trying again in %.1f s (try %d of %d)", what, cause, delay, failures + 1, self.tries)
@@ -56,6 +57,7 @@ class RetryPolicy:
         Raises TransferError, with the last cause and its hint, when tries calls were not enough.
         """
         for failures in count(1):
+            begun = time.monotonic()
             try:
                 return attempt()
             except TransientError as cause:
@@ -63,7 +65,7 @@ class RetryPolicy:
                     message = f"gave up on {what} after {failures} tries: {cause}"
                     raise TransferError(message, hint=cause.hint) from cause
                 delay = self.delay(failures)
-                self.tell(what, cause, failures, delay)
+                self.tell(what, cause, failures, delay=delay, took=time.monotonic() - begun)
             self.sleep(delay)
         raise AssertionError("count() never ends")
 
@@ -72,7 +74,7 @@ class Tries:
     """Count the tries in a row that got one thing no further; for one thread."""
 
     def __init__(self, policy: RetryPolicy, what: str) -> None:
-        self._policy, self._what = policy, what
+        self._policy, self._what, self._since = policy, what, time.monotonic()
         self._failures = self._furthest = 0
 
     def reached(self, position: int) -> None:
@@ -89,5 +91,7 @@ class Tries:
                 hint=cause.hint or "run the same command again when the line is better",
             ) from cause
         delay = self._policy.delay(self._failures)
-        self._policy.tell(self._what, cause, self._failures, delay)
+        now = time.monotonic()
+        self._policy.tell(self._what, cause, self._failures, delay=delay, took=now - self._since)
+        self._since = now + delay
         return delay

@@ -185,6 +185,13 @@ def test_a_redirect_to_what_is_no_web_server_is_not_followed(location: str) -> N
     assert type(failure) is TransferError
 
 
+def test_the_connection_of_a_redirect_is_used_again() -> None:
+    hops = [status(307, b"moved", Location="/there")] * 3
+    with serving(BLOB, hops) as script:
+        assert read(script, 0, 10) == BLOB[:10]
+    assert (len(script.requests), len(script.sockets)) == (4, 1)
+
+
 def test_redirects_in_a_circle_end_soon() -> None:
     circle = [status(307, Location="/blob?X-Amz-Signature=SECRET")] * 40
     with serving(BLOB, circle) as script, pytest.raises(TransferError) as caught:

@@ -402,3 +402,10 @@ def test_whatever_happens_the_limit_stays_between_one_and_the_ceiling(
         jumps += pace.limit > before + 1
         assert jumps <= 1, "only the first increase goes up by more than one"
         assert pace.limit >= before // 2
+
+
+def test_who_asks_for_it_begins_with_all_turns_at_every_end() -> None:
+    paces = Paces(3, Clock(), first=3)
+    for end in ("UploadLayerPart", "PutImage"):
+        with paces.turn(end), paces.turn(end), paces.turn(end) as last:
+            assert last.pace.limit == 3

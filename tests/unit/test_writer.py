@@ -808,6 +808,17 @@ def test_a_folder_at_the_place_of_the_partial_file_is_an_archive_error(
     assert names_in(path.parent) == [partial.name]
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_pipe_at_the_place_of_the_partial_file_is_an_archive_error_and_stays(
+    path: Path, partial: Path, sample: Sample
+) -> None:
+    os.mkfifo(partial)
+    with pytest.raises(ArchiveError, match=f"{partial} is not a regular file") as caught:
+        write(path, sample)
+    assert "remove it" in caught.value.hint
+    assert names_in(path.parent) == [partial.name]
+
+
 def test_a_disk_that_fails_to_give_back_what_was_written_is_said_to_fail_at_reading(
     path: Path, partial: Path, sample: Sample
 ) -> None:
