@@ -37,7 +37,8 @@ def test_every_option_of_serve_that_readme_names_is_there() -> None:
 
 
 def test_the_exit_codes_are_those_of_the_errors() -> None:
-    codes = set(map(int, re.findall(r"^\| ([\d]+)[ ,]", README, re.MULTILINE)))
+    section = README.partition("## Exit codes\n")[2].partition("\n## ")[0]
+    codes = set(map(int, re.findall(r"^\| ([\d]+)[ ,]", section, re.MULTILINE)))
     kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.EcrdragError)]
     assert codes == {0, EXIT_BUG, EXIT_INTERRUPTED} | {kind.exit_code for kind in kinds}
     assert f"{EXIT_INTERRUPTED}, {EXIT_CLOSED_PIPE}" in README
