@@ -59,7 +59,7 @@ class Resolver:
         Raises NotFoundError, which lists what there is, when no image fits the wish, and
         UnsupportedError for artifacts and for images with layers that the registry doesn't hold.
         """
-        root = self._source.manifest(tag=reference.tag, digest=reference.digest)
+        root = self._document(tag=reference.tag, digest=reference.digest)
         if isinstance(root, Index):
             return self._image(self._choose(reference, root, wish.platform))
         image = self._image(root)
@@ -102,16 +102,21 @@ class Resolver:
             yield self._image(manifest).platform, entry
 
     def _index(self, entry: Descriptor) -> Index:
-        found = self._source.manifest(digest=entry.digest)
+        found = self._document(digest=entry.digest)
         if not isinstance(found, Index):
             raise UnsupportedError(f"{entry.digest} is an image where an index promised an index")
         return found
 
     def _manifest(self, entry: Descriptor) -> Manifest:
-        found = self._source.manifest(digest=entry.digest)
+        found = self._document(digest=entry.digest)
         if not isinstance(found, Manifest):
             raise UnsupportedError(f"{entry.digest} is an index where an index promised an image")
         return found
+
+    def _document(self, *, tag: str | None = None, digest: Digest | None = None) -> Manifest | Index:
+        return self._retry.insist(
+            lambda: self._source.manifest(tag=tag, digest=digest), f"the manifest {digest or tag or ''}".rstrip()
+        )
 
     def _image(self, manifest: Manifest) -> Image:
         _check_kind(manifest)

@@ -27,7 +27,9 @@ from ecrdrag.registry.ecr_errors import client_failure
 from ecrdrag.registry.transport import CONNECT_TIMEOUT, READ_TIMEOUT
 
 _CA_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")  # what requests looks at, after AWS's own
-_ATTEMPTS = 8  # in all, unless the user's AWS settings say otherwise; botocore's standard mode makes 3
+# In all, unless the user's AWS settings say otherwise. The stories and engines try again by themselves, for longer;
+# with more here, an API that never answers would go unmentioned for minutes.
+_ATTEMPTS = 4
 
 
 class AwsSettings:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 import pytest
 
 from ecrdrag.content import Descriptor, Digest, Platform
-from ecrdrag.errors import IntegrityError, NotFoundError, UnsupportedError
+from ecrdrag.errors import BusyError, IntegrityError, NotFoundError, UnsupportedError
 from ecrdrag.manifest import OCI_CONFIG, OCI_INDEX, OCI_MANIFEST, Index, Manifest, parse
 from ecrdrag.reference import ImageReference
 from ecrdrag.resolve import MAX_CONFIG_SIZE, MAX_DOCUMENTS, MAX_INDEX_DEPTH, Image, Resolver, Wish
@@ -226,3 +226,18 @@ def test_a_config_that_is_no_json_object_is_refused(shelf: Shelf, config: bytes)
     entry = {"mediaType": OCI_CONFIG, **shelf.keep(config)}
     with pytest.raises(UnsupportedError, match="image config"):
         resolve(shelf, shelf.image("linux/amd64", config=entry), "linux/amd64")
+
+
+def test_a_registry_that_is_busy_is_asked_for_the_manifest_again() -> None:
+    class Busy(Shelf):
+        def manifest(self, *, tag: str | None = None, digest: Digest | None = None) -> Manifest | Index:
+            found = super().manifest(tag=tag, digest=digest)
+            if len(self.asked) < 3:
+                raise BusyError("Rate exceeded")
+            return found
+
+    busy = Busy()
+    busy.root = busy.image("linux/amd64")
+    reference = ImageReference.parse("123456789012.dkr.ecr.us-west-2.amazonaws.com/my/app:1")
+    Resolver(busy, RetryPolicy(base=0.0)).resolve(reference, Wish(Platform.parse("linux/amd64")))
+    assert len(busy.asked) == 3
