@@ -33,7 +33,7 @@ class PullOptions:
     """Say how to pull.
 
     output None names the file after the image. jobs counts connections; chunk_size is in bytes,
-    None lets each layer's size decide. force lets it replace an existing file. resume lets it go on
+    None lets what is still missing decide. force lets it replace an existing file. resume lets it go on
     with what an earlier run left beside it, and leave the like when it fails.
     """
 

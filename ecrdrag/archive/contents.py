@@ -17,10 +17,10 @@ from ecrdrag.errors import ArchiveError, UsageError
 from ecrdrag.manifest import Index, Manifest
 
 MAX_IMAGES: Final = 1_000  # in one archive; each costs a read of its config
-MIN_SHORT_HEX: Final = 12  # hex digits, as docker shortens a digest
 _SHOWN: Final = 50  # images in a message
 # What docker leaves out of a name that people see: distribution/reference, normalize.go.
 _DOCKER_HUB: Final = ("docker.io/library/", "docker.io/", "index.docker.io/library/", "index.docker.io/")
+# docker shortens a digest to 12 hex digits.
 _SHORT_DIGEST: Final = re.compile(r"(?:sha256:)?(?P<hex>[0-9a-f]{12,64})")
 
 

@@ -6,7 +6,6 @@ The archive room may enter.
 from __future__ import annotations
 
 import ctypes
-import mmap
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -17,7 +16,6 @@ from ecrdrag.errors import ArchiveError
 
 _BUFFER_SIZE: Final = 1024 * 1024
 _SYNC_FILE_RANGE_WRITE: Final = 2  # linux/fs.h
-_PAGE: Final = mmap.PAGESIZE
 _buffers = threading.local()
 
 
@@ -32,8 +30,11 @@ class PositionedFile(Protocol):
         """Read up to len(buffer) bytes into it and return how many; raise OSError."""
         ...
 
-    def settle(self, offset: int, size: int) -> None:
-        """Let the system begin to bring bytes to the disk that were written there; a hint, which never fails."""
+    def start_writeback(self, offset: int, size: int) -> None:
+        """Let the system begin to bring written bytes to the disk, at least 1; a hint, which never fails.
+
+        Both numbers are multiples of the page size.
+        """
         ...
 
 
@@ -61,15 +62,11 @@ class PosixFile:
         """Read up to len(buffer) bytes into it and return how many; raise OSError."""
         return os.preadv(self._descriptor, [buffer], offset)
 
-    def settle(self, offset: int, size: int) -> None:
-        """Start the disk on these bytes, where the system can (Linux): the sync at the end has less to wait for.
-
-        Whole pages only: one that is written twice goes to the disk twice.
-        """
-        begin, stop = -(-offset // _PAGE) * _PAGE, (offset + size) // _PAGE * _PAGE
+    def start_writeback(self, offset: int, size: int) -> None:
+        """Start the disk on these bytes, where the system can (Linux): the sync at the end has less to wait for."""
         start = _sync_file_range()
-        if start is not None and begin < stop:  # a size of 0 would mean all the rest of the file
-            start(self._descriptor, begin, stop - begin, _SYNC_FILE_RANGE_WRITE)
+        if start is not None:
+            start(self._descriptor, offset, size, _SYNC_FILE_RANGE_WRITE)
 
 
 class SeekingFile:
@@ -94,7 +91,7 @@ class SeekingFile:
         buffer[: len(data)] = data
         return len(data)
 
-    def settle(self, offset: int, size: int) -> None:
+    def start_writeback(self, offset: int, size: int) -> None:
         """Do nothing."""
 
 

@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from ecrdrag.archive.file import positioned, views_of
-from ecrdrag.archive.members import Member
-from ecrdrag.archive.tar import MAX_MEMBERS, check_range, safe_name, shown
+from ecrdrag.archive.members import MAX_MEMBERS, Member, check_range, safe_name, shown
 from ecrdrag.errors import ArchiveError
 
 # A pipe or a link that takes the place of a file must neither hold us up nor be followed.

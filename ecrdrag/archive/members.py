@@ -14,6 +14,9 @@ from ecrdrag.errors import ArchiveError
 
 # skopeo and podman read no larger JSON: containers/image, internal/iolimits.
 MAX_JSON_SIZE: Final = 4 * 1024 * 1024
+MAX_MEMBERS: Final = 100_000  # far above what images need: a docker image has 127 layers at most
+MAX_NAME: Final = 4096  # characters; Linux: PATH_MAX
+_MAX_SHOWN: Final = 100  # characters of a name in a message
 # What to do about a file that is none.
 KINDS_HINT: Final = (
     "an archive is a tar as docker_pull.py, docker save, podman save, skopeo or crane writes it, plain or compressed "
@@ -69,3 +72,22 @@ def content_of(members: Members, member: Member) -> bytes:
             f"{members.where}: {member.name} has {member.size} bytes, over the limit of {MAX_JSON_SIZE} for JSON"
         )
     return b"".join([bytes(view) for view in members.read(member, 0, member.size)])  # views share one buffer
+
+
+def safe_name(name: str) -> str | None:
+    """Normalise ``./a//b/`` to ``a/b``; None when it isn't the name of something inside an archive."""
+    if name.startswith("/") or "\\" in name or "\0" in name or len(name) > MAX_NAME:
+        return None
+    parts = [part for part in name.split("/") if part not in ("", ".")]
+    return None if ".." in parts else "/".join(parts)
+
+
+def shown(name: str) -> str:
+    """Quote a name for a message, printable and of sane length."""
+    return f"{name[:_MAX_SHOWN]!r}{'...' if len(name) > _MAX_SHOWN else ''}"
+
+
+def check_range(member: Member, start: int, stop: int) -> None:
+    """Raise ValueError for bytes that a file doesn't have."""
+    if not 0 <= start <= stop <= member.size:
+        raise ValueError(f"[{start}, {stop}) is not inside the {member.size} bytes of {shown(member.name)}")

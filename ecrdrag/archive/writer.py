@@ -39,6 +39,7 @@ log = logging.getLogger(__name__)
 
 PARTIAL_SUFFIX = ".partial"
 _MIB = 1024 * 1024
+_STRIDE = _MIB  # bytes of the file that the disk is started on at a time; a multiple of every page size
 _STAT_BLOCK = 512  # bytes; what st_blocks counts on every system that has it
 # What flock says on a file system without locks, such as NFS without its lock service; it is then as on Windows.
 _LOCKLESS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
@@ -227,6 +228,9 @@ class ArchiveSink:
         """Write all of view; raise ArchiveError."""
         with _disk_errors(self._path):
             self._file.write_at(view, self._offset + offset)
+        start, stop = (each // _STRIDE * _STRIDE for each in (self._offset + offset, self._offset + offset + len(view)))
+        if start < stop:  # whole strides: a page that is written to the disk before it is full is written twice
+            self._file.start_writeback(start, stop - start)
 
     def read_at(self, buffer: memoryview, offset: int) -> int:
         """Read into buffer what was written; raise ArchiveError."""
@@ -240,7 +244,6 @@ class ArchiveSink:
 
     def note(self, start: int, stop: int) -> None:
         """Remember that bytes [start, stop) have been written; raise ArchiveError when the disk has lost some."""
-        self._file.settle(self._offset + start, stop - start)
         if self._journal:
             with _disk_errors(self._path):
                 self._journal.note(self._offset + start, self._offset + stop)

@@ -31,7 +31,7 @@ READ_TIMEOUT: Final = 30.0  # seconds without a byte
 MIN_RATE: Final = 1024.0  # bytes per second, over READ_TIMEOUT; a line that shares less between its requests is dead
 MAX_REDIRECTS: Final = 5
 _HEADERS: Final = {"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": f"ecrdrag/{__version__}"}
-_ERROR_TEXT_LIMIT: Final = 4096
+_SMALL_BODY: Final = 4096  # bytes; as much is read of what comes with an error or a redirect
 _CONTENT_RANGE: Final = re.compile(r"bytes (\d+)-(\d+)/(\d+)")  # RFC 9110, 14.4
 _S3_ERROR: Final = re.compile(r"<Code>([A-Za-z]{1,64})</Code>\s*<Message>([^<]{0,200})</Message>")
 # RFC 9110, 15: the server asks for another try later.
@@ -138,7 +138,7 @@ class BlobTransport:
                 return response
             with response:
                 target = urljoin(url, response.headers["Location"])
-                response.raw.read(_ERROR_TEXT_LIMIT)  # one that is read to its end leaves the connection for the next
+                response.raw.read(_SMALL_BODY)  # one that is read to its end leaves the connection for the next
             if urlsplit(target).scheme not in ("https", urlsplit(url).scheme):
                 raise TransferError(f"{_host_of(url)} redirects to what is not https, which is not followed")
             url = target
@@ -193,7 +193,7 @@ def _check_whole(length: str | None, host: str, start: int, stop: int, size: int
 
 def _refusal(response: requests.Response, host: str) -> TransientError:
     status = response.status_code
-    match = _S3_ERROR.search(response.raw.read(_ERROR_TEXT_LIMIT).decode("utf-8", "replace"))
+    match = _S3_ERROR.search(response.raw.read(_SMALL_BODY).decode("utf-8", "replace"))
     reason = f"{match[1]}: {match[2]}" if match else response.reason or "no reason given"
     text = f"{host} answered {status} ({reason})"
     if status in _TOO_MANY:

@@ -76,11 +76,6 @@ class BlobInFlight:
         """Bytes that have landed, here or in an earlier run."""
         return sum(chunk.position - chunk.start for chunk in self.chunks)
 
-    @property
-    def verified(self) -> bool:
-        """Say whether every byte has been hashed and was right."""
-        return self._verified
-
     def place(self, run: Run, view: memoryview) -> int | None:
         """Write the next bytes of a run as far as nobody else has brought them, and return how many those were.
 

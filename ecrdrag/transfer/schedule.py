@@ -49,7 +49,7 @@ class Schedule:
     def __init__(
         self, blobs: Sequence[BlobInFlight], ended: Callable[[], bool], clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._blobs, self._ended, self._clock = blobs, ended, clock
+        self._ended, self._clock = ended, clock
         self._changed = threading.Condition()
         self._untouched = deque((blob, chunk) for blob in blobs for chunk in blob.chunks if chunk.open)
         self._errands: list[Errand] = []

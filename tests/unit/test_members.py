@@ -20,9 +20,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ecrdrag.archive.folder import FolderMembers
-from ecrdrag.archive.members import Member, Members
+from ecrdrag.archive.members import MAX_MEMBERS, Member, Members
 from ecrdrag.archive.plan import BLOCK, blob_path
-from ecrdrag.archive.tar import MAX_MEMBERS, TarMembers
+from ecrdrag.archive.tar import TarMembers
 from ecrdrag.errors import ArchiveError
 from tests.archives import sample_of
 

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from ecrdrag.archive.file import PositionedFile, SeekingFile, positioned
+from ecrdrag.archive.file import PositionedFile, PosixFile, SeekingFile, positioned
 from ecrdrag.archive.journal import System
 from ecrdrag.archive.writer import ArchiveWriter, sweep
 from ecrdrag.errors import ArchiveError
@@ -28,6 +28,8 @@ from tests.unit.test_check import open_descriptors, ordinary_user
 
 resource = pytest.importorskip("resource", reason="these tests need a POSIX system")
 fcntl = pytest.importorskip("fcntl", reason="these tests need a POSIX system")
+
+MIB = 1024 * 1024
 
 
 @pytest.fixture
@@ -721,8 +723,8 @@ class SmallDisk:
     def read_at(self, buffer: memoryview, offset: int) -> int:
         return self._file.read_at(buffer, offset)
 
-    def settle(self, offset: int, size: int) -> None:
-        self._file.settle(offset, size)
+    def start_writeback(self, offset: int, size: int) -> None:
+        self._file.start_writeback(offset, size)
 
 
 @pytest.mark.parametrize("room", [0, 600, 20_000], ids=["in the first header", "in the index", "in a layer"])
@@ -841,3 +843,19 @@ def test_a_failure_while_the_file_is_prepared_leaves_nothing(path: Path, sample:
     with pytest.raises(ValueError, match="bug"):
         write(path, sample, fail)
     assert names_in(path.parent) == []
+
+
+def test_the_disk_is_started_on_whole_strides_and_on_each_byte_once(path: Path) -> None:
+    started: list[tuple[int, int]] = []
+
+    class Watched(PosixFile):
+        def start_writeback(self, offset: int, size: int) -> None:
+            started.append((offset, offset + size))
+
+    sample = sample_of([random.Random(5).randbytes(3 * MIB + 700)])
+    ((blob, offset),) = sample.plan.blobs
+    content = memoryview(sample.contents[blob.digest])
+    with ArchiveWriter(path, sample.plan, open_file=Watched) as archive:
+        for start in range(0, blob.size, 300_000):
+            archive.sink(offset).write_at(content[start : start + 300_000], start)
+    assert started == [(place, place + MIB) for place in (0, MIB, 2 * MIB)]
