@@ -74,6 +74,17 @@ class Board:
             self.bring(errand, int(rate * seconds / steps))
 
 
+def beside_a_usual_one(board: Board, seconds: float) -> Errand:
+    """Begin two errands; the first brings its 400 KiB in so many seconds and ends, the other is given back."""
+    usual, slow = board.begin(), board.begin()
+    for errand in (usual, slow):
+        board.bring(errand, 0)
+    board.now += seconds
+    board.bring(usual, 400 * KIB)
+    board.schedule.end(usual)
+    return slow
+
+
 def span(errand: Errand | None) -> tuple[int, int] | None:
     return (errand.run.start, errand.run.stop) if errand else None
 
@@ -207,12 +218,7 @@ def test_a_silent_request_is_helped_before_any_that_moves(monkeypatch: pytest.Mo
 
 def test_a_crawl_beside_faster_ones_is_raced_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     board = Board(monkeypatch, 400 * KIB, 400 * KIB)
-    usual, slow = board.begin(), board.begin()
-    for errand in (usual, slow):
-        board.bring(errand, 0)
-    board.now += 1.0
-    board.bring(usual, 400 * KIB)
-    board.schedule.end(usual)
+    slow = beside_a_usual_one(board, 1.0)
     board.bring(slow, 90 * KIB)
     racer = board.begin()
     assert (racer.racing, racer.chunk, racer.blob) == (True, slow.chunk, slow.blob)
@@ -224,12 +230,7 @@ def test_a_crawl_beside_faster_ones_is_raced_by_one(monkeypatch: pytest.MonkeyPa
 def test_who_is_as_slow_as_the_others_or_nearly_done_is_not_raced(monkeypatch: pytest.MonkeyPatch) -> None:
     for brought, raced in ((100, False), (99, True), (400 - 90, False)):
         board = Board(monkeypatch, 400 * KIB, 400 * KIB)
-        usual, slow = board.begin(), board.begin()
-        for errand in (usual, slow):
-            board.bring(errand, 0)
-        board.now += 1.0
-        board.bring(usual, 400 * KIB)
-        board.schedule.end(usual)
+        slow = beside_a_usual_one(board, 1.0)
         board.bring(slow, brought * KIB)
         assert (board.look() is not None) is raced
 
@@ -237,12 +238,7 @@ def test_who_is_as_slow_as_the_others_or_nearly_done_is_not_raced(monkeypatch: p
 def test_a_race_must_gain_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
     for left, raced in ((MIN_RACE * 0.9, False), (MIN_RACE * 1.1, True)):
         board = Board(monkeypatch, 400 * KIB, 400 * KIB)
-        usual, slow = board.begin(), board.begin()
-        for errand in (usual, slow):
-            board.bring(errand, 0)
-        board.now += 0.1
-        board.bring(usual, 400 * KIB)
-        board.schedule.end(usual)
+        slow = beside_a_usual_one(board, 0.1)
         board.now += 0.9
         rate = 400 * KIB / (1 + left)  # so that so much is left after a second
         board.bring(slow, int(rate))
