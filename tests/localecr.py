@@ -25,7 +25,7 @@ from mypy_boto3_ecr import ECRClient
 from ecrdrag import manifest
 from ecrdrag.content import Digest
 from ecrdrag.localecr import LocalEcr, Settings
-from ecrdrag.localecr.exchange import Answer, Handler, Request
+from ecrdrag.localecr.web.exchange import Answer, Handler, Request
 from tests.putting import put_blob
 
 ROOT = Path(__file__).resolve().parent.parent

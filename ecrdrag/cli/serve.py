@@ -165,7 +165,7 @@ def _read_faults(file: Path | None) -> str:
 
 
 def _announce(environment: Mapping[str, str], env_file: Path | None) -> None:
-    from ecrdrag.localecr.keys import write_private
+    from ecrdrag.localecr.storage.keys import write_private
 
     lines = "\n".join(f"export {name}={shlex.quote(value)}" for name, value in environment.items())
     if env_file is not None:

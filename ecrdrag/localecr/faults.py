@@ -23,11 +23,11 @@ from uuid import uuid4
 from werkzeug.datastructures import Headers
 
 from ecrdrag.errors import UsageError
-from ecrdrag.localecr.downloads import refuse as write_s3_refusal
-from ecrdrag.localecr.exchange import Answer, Body, Delivery, End, FileSlice, Handler, Request
-from ecrdrag.localecr.links import LinkRefused
-from ecrdrag.localecr.refusals import Refusal, layer_inaccessible
-from ecrdrag.localecr.wire import CONTENT_TYPE, service_model, write_refusal
+from ecrdrag.localecr.api.refusals import Refusal, layer_inaccessible
+from ecrdrag.localecr.api.wire import CONTENT_TYPE, service_model, write_refusal
+from ecrdrag.localecr.s3.downloads import refuse as write_s3_refusal
+from ecrdrag.localecr.s3.links import LinkRefused
+from ecrdrag.localecr.web.exchange import Answer, Body, Delivery, End, FileSlice, Handler, Request
 
 BLOB: Final = "blob"
 API: Final = "api"

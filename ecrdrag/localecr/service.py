@@ -14,15 +14,15 @@ from types import TracebackType
 from typing import Final
 
 from ecrdrag.errors import TransferError
-from ecrdrag.localecr.api import Api
-from ecrdrag.localecr.delivery import over_line
-from ecrdrag.localecr.downloads import Downloads
-from ecrdrag.localecr.exchange import Answer, Handler, Request
-from ecrdrag.localecr.keys import Keys
-from ecrdrag.localecr.links import Links
-from ecrdrag.localecr.server import HttpServer
+from ecrdrag.localecr.api.door import Api
+from ecrdrag.localecr.s3.downloads import Downloads
+from ecrdrag.localecr.s3.links import Links
 from ecrdrag.localecr.settings import Settings
-from ecrdrag.localecr.store import Store
+from ecrdrag.localecr.storage.keys import Keys
+from ecrdrag.localecr.storage.store import Store
+from ecrdrag.localecr.web.delivery import over_line
+from ecrdrag.localecr.web.exchange import Answer, Handler, Request
+from ecrdrag.localecr.web.server import HttpServer
 
 LOOPBACK: Final = ("127.0.0.1", 0)
 

@@ -42,7 +42,7 @@ from ecrdrag.errors import (
     UsageError,
 )
 from ecrdrag.localecr import LocalEcr, Settings
-from ecrdrag.localecr.exchange import Answer, Handler, Request
+from ecrdrag.localecr.web.exchange import Answer, Handler, Request
 from ecrdrag.manifest import Manifest
 from ecrdrag.reference import ImageReference
 from ecrdrag.registry import ecr_parts

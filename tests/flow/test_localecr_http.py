@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from ecrdrag.localecr import LocalEcr, Settings
-from ecrdrag.localecr.exchange import Answer, Handler, Request
+from ecrdrag.localecr.web.exchange import Answer, Handler, Request
 from tests.localecr import Recorder, client, push_image, running
 
 BLOB = bytes(range(256)) * 16_000

@@ -19,7 +19,7 @@ import pytest
 from botocore.exceptions import BotoCoreError, ClientError
 
 from ecrdrag.errors import ArchiveError
-from ecrdrag.localecr.store import Store
+from ecrdrag.localecr.storage.store import Store
 from tests.localecr import (
     ROOT,
     Served,

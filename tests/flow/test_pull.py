@@ -16,7 +16,7 @@ import pytest
 from ecrdrag.archive.plan import ImageName, plan_image
 from ecrdrag.cli.main import main_of
 from ecrdrag.localecr import LocalEcr
-from ecrdrag.localecr.exchange import Answer, Handler, Request
+from ecrdrag.localecr.web.exchange import Answer, Handler, Request
 from ecrdrag.manifest import Manifest, parse
 from ecrdrag.reference import ImageReference
 from ecrdrag.transfer.retry import RetryPolicy

@@ -17,7 +17,7 @@ import zstandard
 
 from ecrdrag.content import Digest
 from ecrdrag.localecr import LocalEcr
-from ecrdrag.localecr.exchange import Answer, Handler, Request
+from ecrdrag.localecr.web.exchange import Answer, Handler, Request
 from ecrdrag.manifest import DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST
 from tests.flow.conftest import BOTH, HELLO, HOST, MIB, NOISE, stock
 from tests.flow.scripts import HOME, Run, command_of, environment_of, run

@@ -19,7 +19,7 @@ from pathlib import Path
 from ecrdrag.archive.plan import ImageName, plan_image
 from ecrdrag.content import Digest
 from ecrdrag.localecr import LocalEcr, Settings
-from ecrdrag.localecr.exchange import Answer, Body, Handler, Request
+from ecrdrag.localecr.web.exchange import Answer, Body, Handler, Request
 from ecrdrag.reference import ImageReference
 from tests.archives import assemble, manifest_of, read_back
 from tests.flow.conftest import HOST, MIB

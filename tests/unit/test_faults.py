@@ -21,10 +21,10 @@ from werkzeug.datastructures import Headers
 
 from ecrdrag.cli import serve
 from ecrdrag.errors import UsageError
-from ecrdrag.localecr.delivery import deliver, over_line, paced
-from ecrdrag.localecr.exchange import Answer, Body, ClientGone, Delivery, End, FileSlice, Handler, Request
 from ecrdrag.localecr.faults import API_FAULTS, BLOB_FAULTS, NUMBERED, Fault, FaultLayer, FaultScript
-from ecrdrag.localecr.server import HttpServer
+from ecrdrag.localecr.web.delivery import deliver, over_line, paced
+from ecrdrag.localecr.web.exchange import Answer, Body, ClientGone, Delivery, End, FileSlice, Handler, Request
+from ecrdrag.localecr.web.server import HttpServer
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 

@@ -14,11 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import ecrdrag.localecr
-from ecrdrag.localecr import refusals
-from ecrdrag.localecr.api import OPERATIONS, TARGET_PREFIX
+from ecrdrag.localecr.api import refusals
+from ecrdrag.localecr.api.door import OPERATIONS, TARGET_PREFIX
+from ecrdrag.localecr.api.refusals import Refusal
+from ecrdrag.localecr.api.wire import read_input, service_model, write_output, write_refusal
 from ecrdrag.localecr.names import ImageName, RepositoryKey
-from ecrdrag.localecr.refusals import Refusal
-from ecrdrag.localecr.wire import read_input, service_model, write_output, write_refusal
 
 MODEL = service_model()
 ROOM = Path(ecrdrag.localecr.__file__).parent

@@ -10,12 +10,12 @@ import pytest
 
 from ecrdrag.content import Digest
 from ecrdrag.errors import ArchiveError
-from ecrdrag.localecr import documents
-from ecrdrag.localecr.blobs import Blobs
-from ecrdrag.localecr.keys import Keys, write_private
+from ecrdrag.localecr.api import documents
 from ecrdrag.localecr.names import RepositoryKey
-from ecrdrag.localecr.records import Records, Upload
-from ecrdrag.localecr.store import Store
+from ecrdrag.localecr.storage.blobs import Blobs
+from ecrdrag.localecr.storage.keys import Keys, write_private
+from ecrdrag.localecr.storage.records import Records, Upload
+from ecrdrag.localecr.storage.store import Store
 
 KEY = RepositoryKey("1" * 12, "us-west-2", "app")
 

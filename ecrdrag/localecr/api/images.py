@@ -10,12 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from ecrdrag.localecr import documents
-from ecrdrag.localecr.call import Call, Operation, next_token
+from ecrdrag.localecr.api import documents
+from ecrdrag.localecr.api.call import Call, Operation, next_token
+from ecrdrag.localecr.api.pushing import TAG_PATTERN
+from ecrdrag.localecr.api.refusals import image_not_found
 from ecrdrag.localecr.names import ImageName
-from ecrdrag.localecr.pushing import TAG_PATTERN
-from ecrdrag.localecr.records import Image, Records
-from ecrdrag.localecr.refusals import image_not_found
+from ecrdrag.localecr.storage.records import Image, Records
 
 # moto's models.py has this pattern in the text of InvalidImageDigest.
 _DIGEST_PATTERN: Final = "[a-zA-Z0-9-_+.]+:[a-fA-F0-9]+"

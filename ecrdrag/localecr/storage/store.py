@@ -14,9 +14,9 @@ from pathlib import Path
 from types import TracebackType
 
 from ecrdrag.errors import ArchiveError
-from ecrdrag.localecr.blobs import Blobs
-from ecrdrag.localecr.database import Database
-from ecrdrag.localecr.keys import Keys
+from ecrdrag.localecr.storage.blobs import Blobs
+from ecrdrag.localecr.storage.database import Database
+from ecrdrag.localecr.storage.keys import Keys
 
 
 class Store:

@@ -13,7 +13,7 @@ from http import HTTPStatus
 from time import monotonic
 from typing import Final
 
-from ecrdrag.localecr.exchange import Answer, ClientGone, Delivery, FileSlice, Handler, Request
+from ecrdrag.localecr.web.exchange import Answer, ClientGone, Delivery, FileSlice, Handler, Request
 
 # How much goes out at a time under a rate: short enough to look even, long enough to cost little.
 _PIECE_SECONDS: Final = 0.02

@@ -25,8 +25,8 @@ from urllib.parse import urlsplit
 
 from werkzeug.datastructures import Headers
 
-from ecrdrag.localecr.delivery import Wait, deliver
-from ecrdrag.localecr.exchange import Answer, Body, ClientGone, End, Handler, Request
+from ecrdrag.localecr.web.delivery import Wait, deliver
+from ecrdrag.localecr.web.exchange import Answer, Body, ClientGone, End, Handler, Request
 
 _log = logging.getLogger(__name__)
 

@@ -17,8 +17,8 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
 from ecrdrag.content import Digest
-from ecrdrag.localecr.exchange import Request
 from ecrdrag.localecr.names import RepositoryKey
+from ecrdrag.localecr.web.exchange import Request
 
 _ALGORITHM: Final = "AWS4-HMAC-SHA256"
 _TIMESTAMP: Final = "%Y%m%dT%H%M%SZ"

@@ -19,8 +19,8 @@ from botocore.awsrequest import AWSRequest
 from botocore.compat import HTTPHeaders
 from botocore.credentials import Credentials
 
-from ecrdrag.localecr.exchange import Request
-from ecrdrag.localecr.refusals import Refusal
+from ecrdrag.localecr.api.refusals import Refusal
+from ecrdrag.localecr.web.exchange import Request
 
 _ALGORITHM: Final = "AWS4-HMAC-SHA256"
 _TIMESTAMP: Final = "%Y%m%dT%H%M%SZ"

@@ -8,16 +8,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from ecrdrag.localecr.call import Call, Operation, next_token
-from ecrdrag.localecr.names import RepositoryKey
-from ecrdrag.localecr.records import Records, Repository
-from ecrdrag.localecr.refusals import (
+from ecrdrag.localecr.api.call import Call, Operation, next_token
+from ecrdrag.localecr.api.refusals import (
     Refusal,
     invalid_parameter,
     repository_exists,
     repository_not_empty,
     repository_not_found,
 )
+from ecrdrag.localecr.names import RepositoryKey
+from ecrdrag.localecr.storage.records import Records, Repository
 
 # What CreateRepository gives when it isn't told otherwise: the model's documentation of its members.
 _DEFAULTS: Final[Mapping[str, object]] = {

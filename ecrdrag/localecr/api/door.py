@@ -14,15 +14,15 @@ from uuid import uuid4
 
 from botocore.model import OperationModel
 
-from ecrdrag.localecr import images, layers, pushing, repositories, tokens
-from ecrdrag.localecr.call import Call, Operation
-from ecrdrag.localecr.exchange import Answer, BodyTooLarge, Request
-from ecrdrag.localecr.links import Links
-from ecrdrag.localecr.refusals import Refusal
+from ecrdrag.localecr.api import images, layers, pushing, repositories, tokens
+from ecrdrag.localecr.api.call import Call, Operation
+from ecrdrag.localecr.api.refusals import Refusal
+from ecrdrag.localecr.api.signature import SignatureCheck
+from ecrdrag.localecr.api.wire import CONTENT_TYPE, read_input, service_model, write_output, write_refusal
+from ecrdrag.localecr.s3.links import Links
 from ecrdrag.localecr.settings import Settings
-from ecrdrag.localecr.signature import SignatureCheck
-from ecrdrag.localecr.store import Store
-from ecrdrag.localecr.wire import CONTENT_TYPE, read_input, service_model, write_output, write_refusal
+from ecrdrag.localecr.storage.store import Store
+from ecrdrag.localecr.web.exchange import Answer, BodyTooLarge, Request
 
 _log = logging.getLogger(__name__)
 

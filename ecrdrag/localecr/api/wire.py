@@ -15,7 +15,7 @@ from typing import Final
 from botocore.loaders import create_loader
 from botocore.model import ListShape, MapShape, OperationModel, ServiceModel, Shape, StringShape, StructureShape
 
-from ecrdrag.localecr.refusals import Refusal, invalid_parameter
+from ecrdrag.localecr.api.refusals import Refusal, invalid_parameter
 
 CONTENT_TYPE: Final = "application/x-amz-json-1.1"
 

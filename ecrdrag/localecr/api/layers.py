@@ -12,10 +12,8 @@ from typing import Final
 from uuid import uuid4
 
 from ecrdrag.content import Digest
-from ecrdrag.localecr.blobs import Growing
-from ecrdrag.localecr.call import Call, Operation
-from ecrdrag.localecr.records import Upload
-from ecrdrag.localecr.refusals import (
+from ecrdrag.localecr.api.call import Call, Operation
+from ecrdrag.localecr.api.refusals import (
     Refusal,
     empty_upload,
     invalid_parameter,
@@ -28,6 +26,8 @@ from ecrdrag.localecr.refusals import (
     wrong_first_byte,
     wrong_layer_digest,
 )
+from ecrdrag.localecr.storage.blobs import Growing
+from ecrdrag.localecr.storage.records import Upload
 
 # The pattern of LayerDigest in ECR's model; the list of BatchCheckLayerAvailability isn't held to it there.
 _DIGEST: Final = re.compile(r"[a-zA-Z0-9-_+.]+:[a-fA-F0-9]+")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from ecrdrag.errors import ArchiveError
-from ecrdrag.localecr.records import Records
+from ecrdrag.localecr.storage.records import Records
 
 _SCHEMA_VERSION: Final = 1
 _SCHEMA: Final = """

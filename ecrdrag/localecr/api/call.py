@@ -11,13 +11,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from ecrdrag.localecr.links import Links
+from ecrdrag.localecr.api.refusals import invalid_parameter, repository_not_found
+from ecrdrag.localecr.api.wire import Parameters
 from ecrdrag.localecr.names import ImageName, RepositoryKey
-from ecrdrag.localecr.records import Records, Repository
-from ecrdrag.localecr.refusals import invalid_parameter, repository_not_found
+from ecrdrag.localecr.s3.links import Links
 from ecrdrag.localecr.settings import Settings
-from ecrdrag.localecr.store import Store
-from ecrdrag.localecr.wire import Parameters
+from ecrdrag.localecr.storage.records import Records, Repository
+from ecrdrag.localecr.storage.store import Store
 
 # DescribeImages, DescribeRepositories and ListImages: "up to 100 results", the model's documentation of maxResults.
 DEFAULT_PAGE: Final = 100

@@ -14,9 +14,9 @@ from uuid import uuid4
 
 from werkzeug.http import http_date, parse_etags, parse_range_header
 
-from ecrdrag.localecr.blobs import Blobs
-from ecrdrag.localecr.exchange import Answer, FileSlice, Request
-from ecrdrag.localecr.links import LinkRefused, Links
+from ecrdrag.localecr.s3.links import LinkRefused, Links
+from ecrdrag.localecr.storage.blobs import Blobs
+from ecrdrag.localecr.web.exchange import Answer, FileSlice, Request
 
 _BLOB_TYPE: Final = "application/octet-stream"
 

@@ -11,12 +11,10 @@ from fnmatch import fnmatchcase
 from typing import Final
 
 from ecrdrag.errors import UnsupportedError
-from ecrdrag.localecr import documents
-from ecrdrag.localecr.call import Call, Operation
-from ecrdrag.localecr.documents import Document
-from ecrdrag.localecr.names import ImageName
-from ecrdrag.localecr.records import Image, Records, Repository
-from ecrdrag.localecr.refusals import (
+from ecrdrag.localecr.api import documents
+from ecrdrag.localecr.api.call import Call, Operation
+from ecrdrag.localecr.api.documents import Document
+from ecrdrag.localecr.api.refusals import (
     image_exists,
     images_missing,
     invalid_parameter,
@@ -24,6 +22,8 @@ from ecrdrag.localecr.refusals import (
     tag_is_immutable,
     wrong_image_digest,
 )
+from ecrdrag.localecr.names import ImageName
+from ecrdrag.localecr.storage.records import Image, Records, Repository
 
 # What the server holds tags to, though the model doesn't say so: alexjurkiewicz/ecr-scan-image#40.
 TAG_PATTERN: Final = "[a-zA-Z0-9-_.]+"

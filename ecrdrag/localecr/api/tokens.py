@@ -13,7 +13,7 @@ import json
 from collections.abc import Mapping
 from typing import Final
 
-from ecrdrag.localecr.call import Call, Operation
+from ecrdrag.localecr.api.call import Call, Operation
 
 # The user name that goes with every password: Amazon ECR user guide, registry authentication.
 USER: Final = "AWS"

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from ecrdrag.content import Digest
-from ecrdrag.localecr.keys import sync_folder
+from ecrdrag.localecr.storage.keys import sync_folder
 
 _READ_SIZE: Final = 1024 * 1024
 

@@ -1,0 +1,1 @@
+"""Hold the data folder: metadata, blobs, secrets."""

@@ -1,0 +1,1 @@
+"""Hold HTTP: connections, exchanges, how bytes go out; nothing about registries."""
