@@ -97,7 +97,7 @@ def run(arguments: argparse.Namespace) -> int:
             raise
         raise UsageError("serve needs werkzeug, which isn't installed", hint="pip install werkzeug") from error
     settings = Settings(
-        account=arguments.account,
+        accounts=(arguments.account,),
         region=arguments.region,
         url_expiry=arguments.url_expiry,
         limit_rate=arguments.limit_rate,

@@ -5,11 +5,48 @@ Every room of the local ECR may enter.
 
 from __future__ import annotations
 
+from base64 import b32encode
 from dataclasses import dataclass
 from functools import cache
+from hashlib import sha256
+from typing import Final
 
 from botocore.loaders import create_loader
 from botocore.regions import EndpointResolver
+
+
+PUBLIC: Final = "public"
+"""What stands for the region of ECR Public's registries, which have none."""
+PUBLIC_HOST: Final = "public.ecr.aws"
+
+
+@dataclass(frozen=True, slots=True)
+class RegistryKey:
+    """Name a registry: what one account has in one region, or in public."""
+
+    account: str
+    region: str
+
+    @property
+    def is_public(self) -> bool:
+        """Whether it is a registry of ECR Public."""
+        return self.region == PUBLIC
+
+    @property
+    def alias(self) -> str:
+        """What stands for the account in public names: AWS gives a letter and seven letters or digits at random."""
+        return "l" + b32encode(sha256(self.account.encode()).digest()).decode()[:7].lower()
+
+    @property
+    def host(self) -> str:
+        """The registry's name for docker, as AWS prints it; of a public one with the alias."""
+        if self.is_public:
+            return f"{PUBLIC_HOST}/{self.alias}"
+        return f"{self.account}.dkr.ecr.{self.region}.{partition(self.region)[1]}"
+
+    def repository(self, name: str) -> RepositoryKey:
+        """Name one of its repositories."""
+        return RepositoryKey(self.account, self.region, name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,14 +58,21 @@ class RepositoryKey:
     name: str
 
     @property
+    def registry(self) -> RegistryKey:
+        """The registry that it is in."""
+        return RegistryKey(self.account, self.region)
+
+    @property
     def arn(self) -> str:
         """The repository's ARN in its region's partition."""
+        if self.registry.is_public:
+            return f"arn:aws:ecr-public::{self.account}:repository/{self.name}"
         return f"arn:{partition(self.region)[0]}:ecr:{self.region}:{self.account}:repository/{self.name}"
 
     @property
     def uri(self) -> str:
         """The repository's name for docker, as AWS prints it."""
-        return f"{self.account}.dkr.ecr.{self.region}.{partition(self.region)[1]}/{self.name}"
+        return f"{self.registry.host}/{self.name}"
 
 
 @dataclass(frozen=True, slots=True)

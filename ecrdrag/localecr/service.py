@@ -15,6 +15,7 @@ from typing import Final
 
 from ecrdrag.errors import TransferError
 from ecrdrag.localecr.api.door import Api
+from ecrdrag.localecr.api.registry import Registry
 from ecrdrag.localecr.s3.downloads import Downloads
 from ecrdrag.localecr.s3.links import Links
 from ecrdrag.localecr.settings import Settings
@@ -63,7 +64,7 @@ class LocalEcr:
 
     def __enter__(self) -> LocalEcr:
         with ExitStack() as resources:
-            store = resources.enter_context(Store(self.data))
+            store = resources.enter_context(Store(self.data, self.settings.accounts))
             handler = self._wrap(self._handler(store))
             line = over_line(handler, latency=self.settings.latency, rate=self.settings.limit_rate)
             server = self._bind(line)
@@ -88,10 +89,15 @@ class LocalEcr:
 
     @property
     def credentials(self) -> tuple[str, str]:
-        """The key id and the secret that clients sign with."""
+        """The key id and the secret that clients of the first account sign with."""
+        return self.credentials_of(self.settings.account)
+
+    def credentials_of(self, account: str) -> tuple[str, str]:
+        """The key id and the secret of one of the accounts."""
         if self._keys is None:
             raise RuntimeError("the local ECR isn't running")
-        return self._keys.key_id, self._keys.secret
+        pair = self._keys.accounts[account]
+        return pair.key_id, pair.secret
 
     @property
     def environment(self) -> dict[str, str]:
@@ -106,8 +112,8 @@ class LocalEcr:
         }
 
     def _handler(self, store: Store) -> Handler:
-        links = Links(store.keys.link_key_id, store.keys.link_secret, self.settings.url_expiry)
-        api = Api(store, self.settings, links, self._clock)
+        links = Links(store.keys.link, self.settings.url_expiry, self.settings.scheme)
+        api = Api(Registry(store, self.settings, links, self._clock))
         downloads = Downloads(store.blobs, links, self._clock)
 
         def answer(request: Request) -> Answer:

@@ -6,18 +6,32 @@ Every room of the local ECR and its command may enter.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 from typing import Final
 
 MEBIBYTE: Final = 1024 * 1024
 HOUR: Final = 3600
 
 
+class Dialect(Enum):
+    """How /v2/ speaks at a host name that doesn't say it."""
+
+    ECR = "ecr"
+    OCI = "oci"
+    """As the distribution spec has it where ECR doesn't, and repositories come into being by a push."""
+    PUBLIC = "public"
+    """As public.ecr.aws does."""
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """Limits and names of one local ECR. Sizes are bytes, times are seconds."""
 
-    account: str = "123456789012"
+    accounts: tuple[str, ...] = ("123456789012",)
+    """Who has a key pair here; the first one is meant where nobody else is named."""
     region: str = "us-east-1"
+    """Which region a host name without one stands for; the API takes it from the signature."""
+    dialect: Dialect = Dialect.ECR
     url_expiry: int = HOUR
     """GetDownloadUrlForLayer's sample in the AWS CLI documentation has X-Amz-Expires=3600."""
     token_lifetime: int = 12 * HOUR
@@ -32,6 +46,14 @@ class Settings:
     """No AWS document; users met it: cirruslabs/tart#890, spinframework/spin#1787."""
     max_body: int = 32 * MEBIBYTE
     """A part of 20 MiB is 28 MB of base64 in JSON."""
+    upload_expiry: float = 24 * HOUR
+    """How long an upload may rest before it is forgotten; AWS's own number is not public."""
+    layer_expiry: float = 24 * HOUR
+    """How long a layer stays that no image refers to: "may be cleaned up at any time" in LayerInaccessibleException."""
+    read_only: bool = False
+    """Whether everything that would change something is refused."""
+    activation: float = 0.0
+    """How long an archived image is ACTIVATING before it is ACTIVE again."""
     clock_skew: int = 5 * 60
     """AWS general reference, "Troubleshoot signed requests": five minutes either way."""
     idle_timeout: float = 60.0
@@ -40,5 +62,14 @@ class Settings:
     """Bytes per second of each connection's blob bodies, as S3 limits a stream; None is no limit."""
     latency: float = 0.0
     """How long every answer is held back, as by a round trip."""
+    min_rate: float = 1024.0
+    """Bytes per second of a request's body, over idle_timeout, below which a client is given up."""
+    scheme: str = "http"
+    """What the URLs begin with that are handed out: https where the server has a certificate, or a proxy has."""
     proxy_endpoint: str = ""
     """Where GetAuthorizationToken sends docker clients; empty means the host that was asked."""
+
+    @property
+    def account(self) -> str:
+        """The account that is meant where nobody else is named."""
+        return self.accounts[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -235,9 +236,9 @@ def test_a_call_that_does_not_own_an_upload_cannot_split_its_lock(
     held: list[Growing] = []
     real = Growing.append
 
-    def append(growing: Growing, data: bytes, offset: int) -> None:
+    def append(growing: Growing, blocks: Iterable[bytes], offset: int) -> int:
         held.append(growing)
-        real(growing, data, offset)
+        return real(growing, blocks, offset)
 
     monkeypatch.setattr(Growing, "append", append)
     api.create_repository(repositoryName="other")

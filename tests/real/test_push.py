@@ -290,7 +290,7 @@ def test_our_own_archive_comes_back_from_another_account_with_nothing_but_the_na
     shelf: Shelf, kind: str, tmp_path: Path
 ) -> None:
     archive = shelf.busybox(kind, "tag")
-    settings = Settings(account="210987654321", region="eu-west-1")
+    settings = Settings(accounts=("210987654321",), region="eu-west-1")
     host = f"{settings.account}.dkr.ecr.{settings.region}.amazonaws.com"
     repository = f"{host}/ma/ppy/{kind}"
     assert len(repository) == len(archive.repository)  # so that whole tars can be compared

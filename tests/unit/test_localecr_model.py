@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 
 import ecrdrag.localecr
 from ecrdrag.localecr.api import refusals
-from ecrdrag.localecr.api.door import OPERATIONS, TARGET_PREFIX
 from ecrdrag.localecr.api.refusals import Refusal
-from ecrdrag.localecr.api.wire import read_input, service_model, write_output, write_refusal
+from ecrdrag.localecr.api.services import ECR
+from ecrdrag.localecr.api.wire import check_input, read_json, service_model, write_output, write_refusal
 from ecrdrag.localecr.names import ImageName, RepositoryKey
 
 MODEL = service_model()
-ROOM = Path(ecrdrag.localecr.__file__).parent
+ROOM = Path(ecrdrag.localecr.__file__).parent / "api"
 # Where operations live; the wire format and the signature raise errors that every AWS service has, outside the model.
 OPERATION_ROOMS = ("call", "layers", "repositories", "images", "pushing", "tokens")
 EMULATED = {
@@ -117,15 +117,14 @@ def spelled_out(function: ast.FunctionDef) -> set[str]:
 
 
 def test_exactly_the_promised_operations_are_emulated_and_all_are_ecrs() -> None:
-    assert set(OPERATIONS) == EMULATED
-    assert set(OPERATIONS) <= set(MODEL.operation_names)
-    assert MODEL.metadata["targetPrefix"] == TARGET_PREFIX
+    assert set(ECR.operations) == EMULATED
+    assert set(ECR.operations) <= set(MODEL.operation_names)
 
 
-@pytest.mark.parametrize("name", sorted(OPERATIONS))
+@pytest.mark.parametrize("name", sorted(ECR.operations))
 def test_an_operation_raises_only_what_the_model_lets_it(name: str) -> None:
     modelled = {shape.name for shape in MODEL.operation_model(name).error_shapes}
-    reached = errors_within_reach(OPERATIONS[name].__name__)
+    reached = errors_within_reach(ECR.operations[name].__name__)
     assert reached <= modelled
     if name != "GetAuthorizationToken":
         assert reached, "the walk has lost its way"
@@ -154,7 +153,7 @@ def test_input_keeps_what_the_model_knows_and_ignores_the_rest() -> None:
         "registryId": None,
         "unknown": {},
     }
-    found = read_input(operation, json.dumps(document).encode())
+    found = check_input(operation, document)
     assert found.blob("layerPartBlob") == b"abc"
     assert found.number("partLastByte") == 2
     assert "registryId" not in found
@@ -206,7 +205,7 @@ def test_bad_input_is_refused_in_ecrs_words(
     operation: str, document: dict[str, object], place: str, constraint: str
 ) -> None:
     with pytest.raises(Refusal) as caught:
-        read_input(MODEL.operation_model(operation), json.dumps(document).encode())
+        check_input(MODEL.operation_model(operation), document)
     assert caught.value.shape == "InvalidParameterException"
     assert caught.value.message == f"Invalid parameter at '{place}' failed to satisfy constraint: '{constraint}'"
 
@@ -223,7 +222,7 @@ OUTCOMES = ("read", "SerializationException", "InvalidParameterException")
 
 def outcome(operation: OperationModel, raw: bytes) -> str:
     try:
-        read_input(operation, raw)
+        check_input(operation, read_json(raw))
     except Refusal as refusal:
         return refusal.shape
     return "read"
@@ -235,7 +234,7 @@ _json = st.recursive(
 )
 
 
-@given(st.sampled_from(sorted(OPERATIONS)), st.data())
+@given(st.sampled_from(sorted(ECR.operations)), st.data())
 def test_any_json_is_read_or_refused(name: str, data: st.DataObject) -> None:
     operation = MODEL.operation_model(name)
     shape = operation.input_shape

@@ -91,14 +91,14 @@ def test_a_kill_between_link_and_commit_leaves_a_blob_that_the_upload_cannot_cha
     digest = Digest.of(b"bytes")
     blobs = Blobs(tmp_path)
     with blobs.growing("u") as growing:
-        growing.append(b"bytes", 0)
+        growing.append([b"bytes"], 0)
         blobs.place(growing, digest)
     again = Blobs(tmp_path)
     with again.growing("u") as growing:
-        growing.append(b" and more", 5)
+        growing.append([b" and more"], 5)
         assert again.path(digest.hex).read_bytes() == b"bytes"
         assert growing.digest(14) == Digest.of(b"bytes and more")
-        growing.append(b"!", 5)
+        growing.append([b"!"], 5)
         assert growing.digest(5) == digest
         again.place(growing, digest)
     assert again.path(digest.hex).read_bytes() == b"bytes"
@@ -107,9 +107,9 @@ def test_a_kill_between_link_and_commit_leaves_a_blob_that_the_upload_cannot_cha
 def test_bytes_past_the_acknowledged_ones_are_no_part_of_the_blob(tmp_path: Path) -> None:
     blobs = Blobs(tmp_path)
     with blobs.growing("u") as growing:
-        growing.append(b"good", 0)
-        growing.acknowledged(b"good", 0)
-        growing.append(b"never promised", 4)
+        growing.append([b"good"], 0)
+        growing.acknowledged()
+        growing.append([b"never promised"], 4)
         assert growing.digest(4) == Digest.of(b"good")
         blobs.place(growing, Digest.of(b"good"))
     assert blobs.path(Digest.of(b"good").hex).read_bytes() == b"good"
@@ -128,7 +128,7 @@ def test_acknowledged_bytes_are_synced_before_anyone_hears_of_them(
     blobs = Blobs(tmp_path)
     monkeypatch.setattr(os, "fsync", fsync)
     with blobs.growing("u") as growing:
-        growing.append(b"bytes", 0)
+        growing.append([b"bytes"], 0)
         assert synced == ["u", "uploads"]
         blobs.place(growing, Digest.of(b"bytes"))
         blobs.place(growing, Digest.of(b"bytes"))
@@ -160,12 +160,20 @@ def test_a_private_file_is_whole_or_as_it_was(tmp_path: Path, monkeypatch: pytes
 
 
 def test_keys_do_not_show_their_secrets(tmp_path: Path) -> None:
-    keys = Keys.of(tmp_path / "keys.json")
-    assert keys.key_id in repr(keys)
-    for secret in (keys.secret, keys.link_secret, keys.token_secret):
+    keys = Keys.of(tmp_path / "keys.json", ["1" * 12])
+    assert keys.accounts["1" * 12].key_id in repr(keys)
+    for secret in (keys.accounts["1" * 12].secret, keys.link.secret, keys.token_secret):
         assert len(secret) == 40
         assert secret not in repr(keys)
-    assert Keys.of(tmp_path / "keys.json") == keys
+    assert Keys.of(tmp_path / "keys.json", ["1" * 12]) == keys
+
+
+def test_a_new_account_gets_keys_and_the_others_keep_theirs(tmp_path: Path) -> None:
+    before = Keys.of(tmp_path / "keys.json", ["1" * 12])
+    after = Keys.of(tmp_path / "keys.json", ["2" * 12])
+    assert list(after.accounts) == ["1" * 12, "2" * 12]
+    assert (after.accounts["1" * 12], after.link) == (before.accounts["1" * 12], before.link)
+    assert Keys.of(tmp_path / "keys.json", ["1" * 12, "2" * 12]) == after
 
 
 def test_a_manifest_that_needs_no_translation_keeps_its_bytes() -> None:

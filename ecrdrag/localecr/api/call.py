@@ -13,7 +13,7 @@ from typing import Final
 
 from ecrdrag.localecr.api.refusals import invalid_parameter, repository_not_found
 from ecrdrag.localecr.api.wire import Parameters
-from ecrdrag.localecr.names import ImageName, RepositoryKey
+from ecrdrag.localecr.names import ImageName, RegistryKey, RepositoryKey
 from ecrdrag.localecr.s3.links import Links
 from ecrdrag.localecr.settings import Settings
 from ecrdrag.localecr.storage.records import Records, Repository
@@ -24,26 +24,39 @@ DEFAULT_PAGE: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
-    """One API call, its signature and parameters checked."""
+class Caller:
+    """Who calls: an account whose credentials were checked, in which region, and at which host name of this server."""
 
-    parameters: Parameters
+    account: str
     region: str
     host: str
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One API call, its caller and parameters checked."""
+
+    parameters: Parameters
+    caller: Caller
     now: float
     store: Store
     settings: Settings
     links: Links
 
     @property
+    def registry(self) -> RegistryKey:
+        """The registry that is meant: registryId, else the caller's own."""
+        return RegistryKey(self.parameters.text("registryId") or self.caller.account, self.caller.region)
+
+    @property
     def account(self) -> str:
-        """The registry that is meant: registryId, else the server's own account."""
-        return self.parameters.text("registryId") or self.settings.account
+        """The account whose registry is meant."""
+        return self.registry.account
 
     @property
     def key(self) -> RepositoryKey:
         """The repository that is meant."""
-        return RepositoryKey(self.account, self.region, self.parameters.text("repositoryName"))
+        return self.registry.repository(self.parameters.text("repositoryName"))
 
     @property
     def image_names(self) -> tuple[ImageName, ...]:

@@ -6,7 +6,7 @@ The API may enter. A layer is known to each repository for itself, whatever the 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final
 from uuid import uuid4
@@ -61,17 +61,28 @@ def upload_layer_part(call: Call) -> Mapping[str, object]:
     """Take the next part: bytes on disk first, then the acknowledgement in metadata, then the answer."""
     data = call.parameters.blob("layerPartBlob")
     first, last = call.parameters.number("partFirstByte"), call.parameters.number("partLastByte")
+    if not data or len(data) != last - first + 1:
+        raise invalid_parameter("layerPartBlob", "must hold the bytes from partFirstByte to partLastByte")
+    take_part(call, [data], first)
+    return {**_upload_name(call), "lastByteReceived": last}
+
+
+def take_part(call: Call, blocks: Iterable[bytes], first: int | None) -> Upload:
+    """Append blocks to an upload as one part that begins at byte first, or wherever the upload is; return its state.
+
+    Raises Refusal, and whatever blocks raises; then nothing has changed.
+    """
     with _held(call) as (_, upload, growing):
-        if first != upload.received:
+        if first not in (None, upload.received):
             raise wrong_first_byte(call.key, upload.id, first=first, wanted=upload.received)
-        if not data or len(data) != last - first + 1:
-            raise invalid_parameter("layerPartBlob", "must hold the bytes from partFirstByte to partLastByte")
         if upload.parts >= call.settings.max_parts:
             raise too_many_parts(call.settings.max_parts)
-        growing.append(data, first)
-        _acknowledge(call, upload.with_part(len(data), smallest=call.settings.min_part_size))
-        growing.acknowledged(data, first)
-    return {**_upload_name(call), "lastByteReceived": last}
+        size = growing.append(blocks, upload.received)
+        if size:
+            upload = upload.with_part(size, smallest=call.settings.min_part_size)
+            _acknowledge(call, upload)
+            growing.acknowledged()
+    return upload
 
 
 def complete_layer_upload(call: Call) -> Mapping[str, object]:
@@ -101,7 +112,7 @@ def get_download_url_for_layer(call: Call) -> Mapping[str, object]:
         raise layer_not_found(call.key, digest)
     if not layer.referenced:
         raise layer_inaccessible()
-    url = call.links.make(call.host, call.key, Digest.parse(digest), call.now)
+    url = call.links.make(call.caller.host, call.key, Digest.parse(digest), call.now)
     return {"downloadUrl": url, "layerDigest": digest}
 
 
@@ -130,7 +141,7 @@ def _find(call: Call) -> tuple[int, Upload]:
 
 def _acknowledge(call: Call, state: Upload) -> None:
     with call.store.metadata.write() as records:
-        if not records.advance_upload(state):
+        if not records.advance_upload(state, call.now):
             raise upload_not_found(call.key, state.id)
 
 
@@ -140,7 +151,7 @@ def _add_layer(call: Call, repository: int, upload: Upload, digest: Digest) -> b
             raise upload_not_found(call.key, upload.id)
         is_new = records.layer(repository, str(digest)) is None
         if is_new:
-            records.add_layer(repository, str(digest), upload.received)
+            records.add_layer(repository, str(digest), upload.received, call.now)
     return is_new
 
 

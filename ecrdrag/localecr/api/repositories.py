@@ -16,7 +16,6 @@ from ecrdrag.localecr.api.refusals import (
     repository_not_empty,
     repository_not_found,
 )
-from ecrdrag.localecr.names import RepositoryKey
 from ecrdrag.localecr.storage.records import Records, Repository
 
 # What CreateRepository gives when it isn't told otherwise: the model's documentation of its members.
@@ -54,7 +53,7 @@ def describe_repositories(call: Call) -> Mapping[str, object]:
         if names:
             return {"repositories": [_describe(one) for one in _named(call, records, names)]}
         (after,) = call.page_start(1)
-        found = records.repositories(call.account, call.region, after=after, limit=call.page_size + 1)
+        found = records.repositories(call.registry, after=after, limit=call.page_size + 1)
     page = found[: call.page_size]
     token = next_token([page[-1].key.name]) if len(found) > len(page) else None
     return {"repositories": [_describe(one) for one in page], "nextToken": token}
@@ -68,15 +67,14 @@ def delete_repository(call: Call) -> Mapping[str, object]:
             raise repository_not_empty(call.key)
         uploads = records.delete_repository(repository.id)
     for upload in uploads:
-        with call.store.blobs.growing(upload):
-            call.store.blobs.discard(upload)
+        call.store.blobs.discard(upload)
     return {"repository": _describe(repository)}
 
 
 def _named(call: Call, records: Records, names: Sequence[str]) -> list[Repository]:
     found = []
     for name in names:
-        key = RepositoryKey(call.account, call.region, name)
+        key = call.registry.repository(name)
         repository = records.repository(key)
         if repository is None:
             raise repository_not_found(key)

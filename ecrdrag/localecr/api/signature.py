@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from http.client import HTTPMessage
 from typing import Final
@@ -20,12 +21,12 @@ from botocore.compat import HTTPHeaders
 from botocore.credentials import Credentials
 
 from ecrdrag.localecr.api.refusals import Refusal
+from ecrdrag.localecr.storage.keys import Keys
 from ecrdrag.localecr.web.exchange import Request
 
 _ALGORITHM: Final = "AWS4-HMAC-SHA256"
 _TIMESTAMP: Final = "%Y%m%dT%H%M%SZ"
 _TERMINATOR: Final = "aws4_request"
-_SERVICE: Final = "ecr"
 # Regions are lower-case words joined by dashes in botocore's partitions data.
 _REGION: Final = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _MISMATCH: Final = (
@@ -63,24 +64,37 @@ class _AsClaimed(SigV4Auth):
 
 
 @dataclass(frozen=True, slots=True)
-class SignatureCheck:
-    """Know one key pair; skew is how many seconds a client's clock may be off."""
+class Signed:
+    """What a good signature proves: whose it is, and for which region."""
 
-    key_id: str
-    secret: str
+    account: str
+    region: str
+
+
+@dataclass(frozen=True, slots=True)
+class SignatureCheck:
+    """Know the account and the secret of each key id; skew is how many seconds a client's clock may be off."""
+
+    secrets: Mapping[str, tuple[str, str]] = field(repr=False)
     skew: int
 
-    def region_of(self, request: Request, body: bytes, now: float) -> str:
-        """Return the region that a well-signed request is scoped to; raise Refusal for any other request."""
+    @classmethod
+    def of(cls, keys: Keys, skew: int) -> SignatureCheck:
+        """Know a store's key pairs."""
+        return cls({pair.key_id: (account, pair.secret) for account, pair in keys.accounts.items()}, skew)
+
+    def signed(self, request: Request, body: bytes, now: float, service: str) -> Signed:
+        """Return what a well-signed request to a service proves; raise Refusal for any other request."""
         claim = _claim(request)
-        if claim.key_id != self.key_id:
+        if claim.key_id not in self.secrets:
             raise Refusal("UnrecognizedClientException", "The security token included in the request is invalid.")
-        _check_scope(claim)
+        account, secret = self.secrets[claim.key_id]
+        _check_scope(claim, service)
         _check_signed_headers(request, claim)
         self._check_time(claim, now)
-        if not hmac.compare_digest(self._recompute(request, body, claim).encode(), claim.signature.encode()):
+        if not hmac.compare_digest(_recompute(request, body, claim, secret).encode(), claim.signature.encode()):
             raise _refuse(_MISMATCH)
-        return claim.region
+        return Signed(account, claim.region)
 
     def _check_time(self, claim: _Claim, now: float) -> None:
         try:
@@ -97,17 +111,6 @@ class SignatureCheck:
                 f"Signature not yet current: {claim.moment} is still later than {_basic(now + self.skew)} "
                 f"({_basic(now)} + {self.skew // 60} min.)"
             )
-
-    def _recompute(self, request: Request, body: bytes, claim: _Claim) -> str:
-        copy = AWSRequest(method=request.method, url=f"http://{request.host}{request.target}")
-        for name, value in request.headers.items():
-            copy.headers[name] = value
-        # The hash of what really came; a client that signed another one gets a mismatch.
-        del copy.headers["X-Amz-Content-SHA256"]
-        copy.headers["X-Amz-Content-SHA256"] = hashlib.sha256(body).hexdigest()
-        copy.context["timestamp"] = claim.moment
-        signer = _AsClaimed(self.secret, claim)
-        return signer.signature(signer.string_to_sign(copy, signer.canonical_request(copy)), copy)
 
 
 def _claim(request: Request) -> _Claim:
@@ -138,9 +141,9 @@ def _scoped(pairs: dict[str, str], moment: str) -> _Claim:
     return _Claim(key_id, date, region, service, signed, pairs["Signature"], moment)
 
 
-def _check_scope(claim: _Claim) -> None:
-    if claim.service != _SERVICE:
-        raise _refuse(f"Credential should be scoped to correct service: '{_SERVICE}'.")
+def _check_scope(claim: _Claim, service: str) -> None:
+    if claim.service != service:
+        raise _refuse(f"Credential should be scoped to correct service: '{service}'.")
     if not _REGION.fullmatch(claim.region):
         raise _refuse("Credential should be scoped to a valid region.")
     if claim.date != claim.moment[:8]:
@@ -156,6 +159,18 @@ def _check_signed_headers(request: Request, claim: _Claim) -> None:
     missing = sorted(needed - claim.signed)
     if missing:
         raise _refuse(f"'{missing[0]}' must be a 'SignedHeader' in the AWS Authorization.")
+
+
+def _recompute(request: Request, body: bytes, claim: _Claim, secret: str) -> str:
+    copy = AWSRequest(method=request.method, url=f"http://{request.host}{request.target}")
+    for name, value in request.headers.items():
+        copy.headers[name] = value
+    # The hash of what really came; a client that signed another one gets a mismatch.
+    del copy.headers["X-Amz-Content-SHA256"]
+    copy.headers["X-Amz-Content-SHA256"] = hashlib.sha256(body).hexdigest()
+    copy.context["timestamp"] = claim.moment
+    signer = _AsClaimed(secret, claim)
+    return signer.signature(signer.string_to_sign(copy, signer.canonical_request(copy)), copy)
 
 
 def _basic(moment: float) -> str:

@@ -21,19 +21,19 @@ USER: Final = "AWS"
 
 def get_authorization_token(call: Call) -> Mapping[str, object]:
     """Give a password for each registry that is asked for."""
-    accounts = call.parameters.texts("registryIds") or (call.settings.account,)
+    accounts = call.parameters.texts("registryIds") or (call.caller.account,)
     return {"authorizationData": [_authorization(call, account) for account in accounts]}
 
 
 def _authorization(call: Call, account: str) -> dict[str, object]:
     expires = call.now + call.settings.token_lifetime
-    claims = json.dumps({"account": account, "region": call.region, "expires": int(expires)}).encode()
+    claims = json.dumps({"account": account, "region": call.caller.region, "expires": int(expires)}).encode()
     seal = hmac.new(call.store.keys.token_secret.encode(), claims, hashlib.sha256).digest()
     password = base64.b64encode(claims + seal).decode()
     return {
         "authorizationToken": base64.b64encode(f"{USER}:{password}".encode()).decode(),
         "expiresAt": expires,
-        "proxyEndpoint": call.settings.proxy_endpoint or f"http://{call.host}",
+        "proxyEndpoint": call.settings.proxy_endpoint or f"{call.settings.scheme}://{call.caller.host}",
     }
 
 

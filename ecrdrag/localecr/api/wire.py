@@ -95,17 +95,21 @@ def _plain(value: object) -> object:
 
 
 @cache
-def service_model() -> ServiceModel:
-    """Load botocore's model of the ECR API."""
-    return ServiceModel(create_loader().load_service_model("ecr", "service-2"), "ecr")
+def service_model(name: str = "ecr") -> ServiceModel:
+    """Load botocore's model of a service."""
+    return ServiceModel(create_loader().load_service_model(name, "service-2"), name)
 
 
-def read_input(operation: OperationModel, raw: bytes) -> Parameters:
-    """Parse and check the input of an operation; raise SerializationException or InvalidParameterException."""
+def read_json(raw: bytes) -> object:
+    """Parse a request's body; raise SerializationException."""
     try:
-        document = json.loads(raw or b"{}")
+        return json.loads(raw or b"{}")
     except (ValueError, RecursionError):
         raise Refusal("SerializationException", "The request body is not valid JSON") from None
+
+
+def check_input(operation: OperationModel, document: object) -> Parameters:
+    """Check the input of an operation; raise SerializationException or InvalidParameterException."""
     shape = operation.input_shape
     if shape is None:
         return Parameters({})

@@ -37,21 +37,19 @@ class Downloads:
             return refuse(refused)
 
     def _blob(self, request: Request, hexadecimal: str) -> Answer:
-        path = self._blobs.path(hexadecimal)
-        try:
-            found = path.stat()
-        except FileNotFoundError:
-            raise LinkRefused(404, "NoSuchKey", "The specified key does not exist.", Key=hexadecimal) from None
+        found = self._blobs.find(hexadecimal)
+        if found is None:
+            raise LinkRefused(404, "NoSuchKey", "The specified key does not exist.", Key=hexadecimal)
         headers = {
             **_request_ids(),
             "Content-Type": _BLOB_TYPE,
             "Accept-Ranges": "bytes",
             "ETag": f'"{hexadecimal}"',
-            "Last-Modified": http_date(found.st_mtime),
+            "Last-Modified": http_date(found.modified),
         }
         if _is_known(request, hexadecimal):
             return Answer(HTTPStatus.NOT_MODIFIED, headers, summary="known")
-        return _send(FileSlice(path, 0, found.st_size), _range(request, hexadecimal), headers)
+        return _send(found, _range(request, hexadecimal), headers)
 
 
 def _send(whole: FileSlice, wanted: tuple[int, int | None] | None, headers: Mapping[str, str]) -> Answer:

@@ -18,6 +18,7 @@ from botocore.credentials import Credentials
 
 from ecrdrag.content import Digest
 from ecrdrag.localecr.names import RepositoryKey
+from ecrdrag.localecr.storage.keys import KeyPair
 from ecrdrag.localecr.web.exchange import Request
 
 _ALGORITHM: Final = "AWS4-HMAC-SHA256"
@@ -46,21 +47,21 @@ class LinkRefused(Exception):  # noqa: N818 - what a client gets, not a fault of
 class Links:
     """Sign and check links with the server's own key; expiry is in seconds."""
 
-    key_id: str
-    secret: str
+    key: KeyPair
     expiry: int
+    scheme: str = "http"
 
-    def make(self, host: str, key: RepositoryKey, digest: Digest, now: float) -> str:
+    def make(self, host: str, repository: RepositoryKey, digest: Digest, now: float) -> str:
         """Return a URL that gives the blob until it expires."""
         moment = datetime.fromtimestamp(now, timezone.utc).strftime(_TIMESTAMP)
-        path = f"/prod-{key.region}-starport-layer-bucket/{key.account}/{digest.hex}"
-        credential = f"{self.key_id}/{moment[:8]}/{key.region}/s3/aws4_request"
+        path = f"/prod-{repository.region}-starport-layer-bucket/{repository.account}/{digest.hex}"
+        credential = f"{self.key.key_id}/{moment[:8]}/{repository.region}/s3/aws4_request"
         query = (
             f"X-Amz-Algorithm={_ALGORITHM}&X-Amz-Date={moment}&X-Amz-SignedHeaders=host"
             f"&X-Amz-Expires={self.expiry}&X-Amz-Credential={quote(credential, safe='')}"
         )
-        url = f"http://{host}{path}?{query}"
-        return f"{url}&X-Amz-Signature={self._signature('GET', url, host, moment, key.region)}"
+        url = f"{self.scheme}://{host}{path}?{query}"
+        return f"{url}&X-Amz-Signature={self._signature('GET', url, host, moment, repository.region)}"
 
     def check(self, request: Request, now: float) -> str:
         """Return the sha256 that a good link gives access to; raise LinkRefused."""
@@ -90,12 +91,12 @@ class Links:
                 "Query-string authentication version 4 requires the X-Amz-Algorithm, X-Amz-Credential, "
                 "X-Amz-Signature, X-Amz-Date, X-Amz-SignedHeaders, and X-Amz-Expires parameters.",
             )
-        if credential["key"] != self.key_id:
+        if credential["key"] != self.key.key_id:
             raise LinkRefused(
                 403, "InvalidAccessKeyId", "The AWS Access Key Id you provided does not exist in our records."
             )
         pairs = [pair for pair in request.query.split("&") if not pair.startswith("X-Amz-Signature=")]
-        url = f"http://{request.host}{request.path}?{'&'.join(pairs)}"
+        url = f"{self.scheme}://{request.host}{request.path}?{'&'.join(pairs)}"
         wanted = self._signature(request.method, url, request.host, values["X-Amz-Date"], credential["region"])
         if not hmac.compare_digest(wanted, values["X-Amz-Signature"].encode("ascii", "replace").decode()):
             raise LinkRefused(
@@ -103,11 +104,11 @@ class Links:
                 "SignatureDoesNotMatch",
                 "The request signature we calculated does not match the signature you provided. "
                 "Check your key and signing method.",
-                AWSAccessKeyId=self.key_id,
+                AWSAccessKeyId=self.key.key_id,
             )
 
     def _signature(self, method: str, url: str, host: str, moment: str, region: str) -> str:
-        signer = S3SigV4QueryAuth(Credentials(self.key_id, self.secret), "s3", region, expires=self.expiry)
+        signer = S3SigV4QueryAuth(Credentials(self.key.key_id, self.key.secret), "s3", region, expires=self.expiry)
         request = AWSRequest(method=method, url=url, headers={"Host": host})
         request.context["timestamp"] = moment
         return signer.signature(signer.string_to_sign(request, signer.canonical_request(request)), request)

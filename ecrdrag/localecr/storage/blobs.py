@@ -12,13 +12,15 @@ import hashlib
 import os
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from io import RawIOBase
 from pathlib import Path
 from typing import Final
 
 from ecrdrag.content import Digest
 from ecrdrag.localecr.storage.keys import sync_folder
+from ecrdrag.localecr.web.exchange import FileSlice
 
 _READ_SIZE: Final = 1024 * 1024
 
@@ -39,6 +41,15 @@ class Blobs:
     def path(self, hexadecimal: str) -> Path:
         """Return where the blob with this sha256 is, if it is."""
         return self._blobs / hexadecimal
+
+    def find(self, hexadecimal: str) -> FileSlice | None:
+        """Find the bytes of a blob; None when they aren't here."""
+        path = self.path(hexadecimal)
+        try:
+            status = path.stat()
+        except FileNotFoundError:
+            return None
+        return FileSlice(path, 0, status.st_size, status.st_mtime)
 
     @contextmanager
     def growing(self, upload: str) -> Iterator[Growing]:
@@ -72,6 +83,13 @@ class Blobs:
                 file.unlink()
 
 
+def write_all(file: RawIOBase, block: bytes) -> None:
+    """Write a whole block, in as many writes as the system makes of it."""
+    rest = memoryview(block)
+    while rest:
+        rest = rest[file.write(rest) or 0 :]
+
+
 class Growing:
     """One upload's file and the running hash of its acknowledged bytes; used while its lock is held."""
 
@@ -80,25 +98,36 @@ class Growing:
         self.lock = threading.Lock()
         self._hash = hashlib.sha256()
         self._hashed = 0
+        self._ahead: tuple[hashlib._Hash, int] | None = None
 
-    def append(self, data: bytes, offset: int) -> None:
-        """Write a part at offset, over anything unacknowledged there; on disk when this returns."""
+    def append(self, blocks: Iterable[bytes], offset: int) -> int:
+        """Write blocks from offset on, over anything unacknowledged there; return their size.
+
+        They are on disk when this returns. Nothing is changed that was acknowledged, whatever blocks raises.
+        """
         self._own_the_file()
         is_new = not self.path.exists()
-        with self.path.open("wb" if is_new else "r+b") as file:
+        ahead = self._hash.copy() if self._hashed == offset else None
+        size = 0
+        with self.path.open("wb" if is_new else "r+b", buffering=0) as file:
             file.seek(offset)
-            file.write(data)
+            for block in blocks:
+                write_all(file, block)
+                size += len(block)
+                if ahead:
+                    ahead.update(block)
             file.truncate()
-            file.flush()
             os.fsync(file.fileno())
         if is_new:
             sync_folder(self.path.parent)
+        self._ahead = (ahead, offset + size) if ahead else None
+        return size
 
-    def acknowledged(self, data: bytes, offset: int) -> None:
-        """Take a part into the running hash, once metadata has it."""
-        if self._hashed == offset:
-            self._hash.update(data)
-            self._hashed += len(data)
+    def acknowledged(self) -> None:
+        """Take what was appended last into the running hash, once metadata has it."""
+        if self._ahead:
+            self._hash, self._hashed = self._ahead
+            self._ahead = None
 
     def digest(self, size: int) -> Digest:
         """Return the digest of the first size bytes and cut off what lies behind them."""

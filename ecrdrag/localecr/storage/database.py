@@ -14,45 +14,9 @@ from typing import Final
 
 from ecrdrag.errors import ArchiveError
 from ecrdrag.localecr.storage.records import Records
+from ecrdrag.localecr.storage.schema import SCHEMA
 
-_SCHEMA_VERSION: Final = 1
-_SCHEMA: Final = """
-CREATE TABLE repository (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    account TEXT NOT NULL, region TEXT NOT NULL, name TEXT NOT NULL,
-    created REAL NOT NULL, settings TEXT NOT NULL,
-    UNIQUE (account, region, name)
-);
-CREATE TABLE layer (
-    repository INTEGER NOT NULL REFERENCES repository ON DELETE CASCADE,
-    digest TEXT NOT NULL, size INTEGER NOT NULL,
-    PRIMARY KEY (repository, digest)
-) WITHOUT ROWID;
-CREATE TABLE upload (
-    id TEXT PRIMARY KEY,
-    repository INTEGER NOT NULL REFERENCES repository ON DELETE CASCADE,
-    created REAL NOT NULL, received INTEGER NOT NULL DEFAULT 0, parts INTEGER NOT NULL DEFAULT 0,
-    last_part INTEGER NOT NULL DEFAULT 0, too_small INTEGER NOT NULL DEFAULT 0
-);
-CREATE TABLE image (
-    repository INTEGER NOT NULL REFERENCES repository ON DELETE CASCADE,
-    digest TEXT NOT NULL, media_type TEXT NOT NULL, artifact_type TEXT NOT NULL, subject TEXT NOT NULL,
-    size INTEGER NOT NULL, pushed REAL NOT NULL, raw BLOB NOT NULL,
-    PRIMARY KEY (repository, digest)
-);
-CREATE TABLE reference (
-    repository INTEGER NOT NULL, parent TEXT NOT NULL, child TEXT NOT NULL, media_type TEXT NOT NULL,
-    PRIMARY KEY (repository, parent, child),
-    FOREIGN KEY (repository, parent) REFERENCES image ON DELETE CASCADE
-) WITHOUT ROWID;
-CREATE INDEX reference_by_child ON reference (repository, child);
-CREATE TABLE tag (
-    repository INTEGER NOT NULL, name TEXT NOT NULL, digest TEXT NOT NULL,
-    PRIMARY KEY (repository, name),
-    FOREIGN KEY (repository, digest) REFERENCES image ON DELETE CASCADE
-) WITHOUT ROWID;
-CREATE INDEX tag_by_digest ON tag (repository, digest);
-"""
+_SCHEMA_VERSION: Final = 2
 
 
 class Database:
@@ -121,7 +85,7 @@ class Database:
     def _prepare(self) -> None:
         (version,) = self._writer.execute("PRAGMA user_version").fetchone()
         if version == 0:
-            self._writer.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {_SCHEMA_VERSION}; COMMIT;")
+            self._writer.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version = {_SCHEMA_VERSION}; COMMIT;")
         elif version != _SCHEMA_VERSION:
             raise ArchiveError(
                 f"{self._path} has format {version}, this version reads {_SCHEMA_VERSION}",

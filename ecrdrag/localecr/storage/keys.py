@@ -9,7 +9,8 @@ import json
 import os
 import secrets
 import string
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -26,35 +27,58 @@ def _random(alphabet: str, length: int) -> str:
     return "".join(secrets.choice(alphabet) for _ in range(length))
 
 
+def _secret() -> str:
+    return _random(_SECRET_ALPHABET, _SECRET_LENGTH)
+
+
 @dataclass(frozen=True, slots=True)
-class Keys:
-    """The key pair that clients sign with, and what the server signs its own links and tokens with."""
+class KeyPair:
+    """What somebody signs with."""
 
     key_id: str = field(default_factory=lambda: "AKIA" + _random(_KEY_ALPHABET, _KEY_LENGTH))
-    secret: str = field(default_factory=lambda: _random(_SECRET_ALPHABET, _SECRET_LENGTH), repr=False)
-    link_key_id: str = field(default_factory=lambda: "AKIA" + _random(_KEY_ALPHABET, _KEY_LENGTH))
-    link_secret: str = field(default_factory=lambda: _random(_SECRET_ALPHABET, _SECRET_LENGTH), repr=False)
-    token_secret: str = field(default_factory=lambda: _random(_SECRET_ALPHABET, _SECRET_LENGTH), repr=False)
+    secret: str = field(default_factory=_secret, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """The key pair of each account's clients, and what the server signs its own links and tokens with."""
+
+    accounts: Mapping[str, KeyPair] = field(default_factory=dict)
+    link: KeyPair = field(default_factory=KeyPair)
+    token_secret: str = field(default_factory=_secret, repr=False)
 
     @classmethod
-    def of(cls, path: Path) -> Keys:
-        """Read the keys kept at path; on the first start make and keep them."""
+    def of(cls, path: Path, accounts: Sequence[str]) -> Keys:
+        """Read the keys kept at path; make and keep those that are missing for these accounts."""
+        kept = cls._read(path)
+        missing = {account: KeyPair() for account in accounts if account not in kept.accounts}
+        keys = cls({**kept.accounts, **missing}, kept.link, kept.token_secret)
+        if missing:
+            write_private(path, json.dumps(asdict(keys), indent=1) + "\n")
+        return keys
+
+    @classmethod
+    def _read(cls, path: Path) -> Keys:
         try:
             kept = json.loads(path.read_text("utf-8"))
+            pairs = {str(account): _pair(pair) for account, pair in kept["accounts"].items()}
+            return cls(pairs, _pair(kept["link"]), _text(kept["token_secret"]))
         except FileNotFoundError:
-            keys = cls()
-            write_private(path, json.dumps(asdict(keys), indent=1) + "\n")
-            return keys
-        except ValueError as error:
-            raise ArchiveError(f"{path} is damaged: {error}", hint="remove it to get a new key pair") from error
-        return cls._read(kept, path)
+            return cls()
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise ArchiveError(
+                f"{path} doesn't hold the keys of a local ECR: {error!r}", hint="remove it to get new key pairs"
+            ) from error
 
-    @classmethod
-    def _read(cls, kept: object, path: Path) -> Keys:
-        names = {one.name for one in fields(cls)}
-        if not isinstance(kept, dict) or set(kept) != names or not all(isinstance(text, str) for text in kept.values()):
-            raise ArchiveError(f"{path} doesn't hold the keys of a local ECR", hint="remove it to get a new key pair")
-        return cls(**kept)
+
+def _pair(kept: Mapping[str, object]) -> KeyPair:
+    return KeyPair(_text(kept["key_id"]), _text(kept["secret"]))
+
+
+def _text(kept: object) -> str:
+    if not isinstance(kept, str):
+        raise TypeError(f"a text is expected, not {type(kept).__name__}")
+    return kept
 
 
 def write_private(path: Path, text: str) -> None:

@@ -8,7 +8,7 @@ The service and the operations may enter.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -22,12 +22,12 @@ from ecrdrag.localecr.storage.keys import Keys
 class Store:
     """Open a data folder for one server; close it to let another have it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, accounts: Sequence[str] = ()) -> None:
         with ExitStack() as resources:
             try:
                 folder.mkdir(parents=True, exist_ok=True)
                 resources.enter_context(_locked(folder))
-                self.keys = Keys.of(folder / "keys.json")
+                self.keys = Keys.of(folder / "keys.json", accounts)
                 self.metadata = Database(folder / "ecr.sqlite")
                 resources.callback(self.metadata.close)
                 self.blobs = Blobs(folder)

@@ -30,6 +30,8 @@ class FileSlice:
     path: Path
     start: int
     stop: int
+    modified: float = 0.0
+    """Seconds since 1970."""
 
     @property
     def size(self) -> int:
