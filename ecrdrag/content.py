@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import MappingProxyType
 from typing import Protocol
 
@@ -126,6 +127,19 @@ class Descriptor:
     platform: Platform | None = None
     annotations: Mapping[str, str] = field(default_factory=lambda: _NO_ANNOTATIONS, hash=False)
     urls: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """Place content in a file: size bytes from offset on.
+
+    The file is a path, or an open descriptor, which is good for as long as its owner keeps it open; name is for people.
+    """
+
+    file: Path | int
+    offset: int
+    size: int
+    name: str
 
 
 class BlobSource(Protocol):

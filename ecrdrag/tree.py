@@ -42,8 +42,8 @@ class Tree:
         return tuple(document for document in self.documents if isinstance(document, Manifest))
 
 
-def grow(root: Document, read: Callable[[Descriptor], Document]) -> Tree:
-    """Collect what a root leads to, each document once; read gives the document that a descriptor means.
+def grow(root: Document, read: Callable[[Descriptor], Document | None]) -> Tree:
+    """Collect what a root leads to, each document once; read gives what a descriptor means, or None to leave it out.
 
     Raises UnsupportedError for a tree that is too deep or too large, or that names content by anything but
     sha256, and IntegrityError where documents disagree about the size of a blob.
@@ -61,7 +61,7 @@ def grow(root: Document, read: Callable[[Descriptor], Document]) -> Tree:
 
 
 def _collect(
-    document: Document, read: Callable[[Descriptor], Document], seen: set[Digest], depth: int
+    document: Document, read: Callable[[Descriptor], Document | None], seen: set[Digest], depth: int
 ) -> Iterator[Document]:
     if depth > MAX_DEPTH:
         raise UnsupportedError(f"indexes lie in each other more than {MAX_DEPTH} deep")
@@ -70,8 +70,8 @@ def _collect(
         raise UnsupportedError(f"the image has more than {MAX_DOCUMENTS} documents")
     for entry in document.manifests if isinstance(document, Index) else ():
         _check_algorithm(entry)
-        if entry.digest not in seen:
-            yield from _collect(read(entry), read, seen, depth + 1)
+        if entry.digest not in seen and (child := read(entry)) is not None:
+            yield from _collect(child, read, seen, depth + 1)
     yield document
 
 

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import boto3
 from botocore.config import Config
@@ -27,6 +28,9 @@ from ecrdrag.content import Digest
 from ecrdrag.localecr import LocalEcr, Settings
 from ecrdrag.localecr.web.exchange import Answer, Handler, Request
 from tests.putting import put_blob
+
+if TYPE_CHECKING:
+    from mypy_boto3_ecr_public import ECRPublicClient
 
 ROOT = Path(__file__).resolve().parent.parent
 REGION = "us-west-2"
@@ -97,12 +101,32 @@ def client_for(endpoint: str, keys: tuple[str, str], *, region: str = REGION) ->
         api.close()
 
 
+@contextmanager
+def public_client(
+    ecr: LocalEcr, *, region: str = "us-east-1", keys: tuple[str, str] | None = None
+) -> Iterator[ECRPublicClient]:
+    """Give a boto3 client of ECR Public; no retries either."""
+    key_id, secret = keys or ecr.credentials
+    api = boto3.client(
+        "ecr-public",
+        endpoint_url=ecr.endpoint,
+        region_name=region,
+        aws_access_key_id=key_id,
+        aws_secret_access_key=secret,
+        config=Config(retries={"total_max_attempts": 1}),
+    )
+    try:
+        yield api
+    finally:
+        api.close()
+
+
 def digest_of(data: bytes) -> str:
     """Return data's digest as text."""
     return str(Digest.of(data))
 
 
-def push_blob(api: ECRClient, repository: str, data: bytes) -> str:
+def push_blob(api: ECRClient | ECRPublicClient, repository: str, data: bytes) -> str:
     """Upload a blob unless it is there; return its digest."""
     put_blob(api, repository, data)
     return digest_of(data)
@@ -139,7 +163,7 @@ def descriptor_of(media_type: str, data: bytes) -> dict[str, object]:
 
 
 def push_image(
-    api: ECRClient,
+    api: ECRClient | ECRPublicClient,
     repository: str,
     *,
     tag: str = "",
@@ -155,7 +179,9 @@ def push_image(
     return Pushed(raw, pushed.digest, pushed.media_type, digests, digest_of(config))
 
 
-def push_index(api: ECRClient, repository: str, images: Mapping[str, Pushed], *, tag: str = "") -> Pushed:
+def push_index(
+    api: ECRClient | ECRPublicClient, repository: str, images: Mapping[str, Pushed], *, tag: str = ""
+) -> Pushed:
     """Put an OCI index over images that are there, each under its platform such as linux/arm64."""
     entries = []
     for platform, image in images.items():
@@ -166,7 +192,7 @@ def push_index(api: ECRClient, repository: str, images: Mapping[str, Pushed], *,
     return put_manifest(api, repository, json.dumps(document), tag=tag)
 
 
-def put_manifest(api: ECRClient, repository: str, raw: str, *, tag: str = "") -> Pushed:
+def put_manifest(api: ECRClient | ECRPublicClient, repository: str, raw: str, *, tag: str = "") -> Pushed:
     """Put a manifest or an index that names its own media type."""
     kind = json.loads(raw)["mediaType"]
     if tag:
@@ -212,12 +238,19 @@ class Served:
 
 @contextmanager
 def served(data: Path, *options: str) -> Iterator[Served]:
-    """Run ``python3 -m ecrdrag serve`` on a free port until the block ends."""
-    command = [sys.executable, "-m", "ecrdrag", "serve", "--data", str(data), "--listen", "127.0.0.1:0", *options]
+    """Run ``python3 -m ecrdrag serve`` with a data folder until the block ends."""
+    with serving("--data", str(data), *options) as server:
+        yield server
+
+
+@contextmanager
+def serving(*arguments: str, **changes: str) -> Iterator[Served]:
+    """Run ``python3 -m ecrdrag serve`` on a free port until the block ends; changes are of its environment."""
+    command = [sys.executable, "-m", "ecrdrag", "serve", "--listen", "127.0.0.1:0", *arguments]
     with subprocess.Popen(
         command,
         cwd=ROOT,
-        env={**clean_environment(), "PYTHONPATH": str(ROOT)},
+        env={**clean_environment(), "PYTHONPATH": str(ROOT), **changes},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -13,6 +13,7 @@ from tests.images import Blob, Image, ImageIndex
 
 if TYPE_CHECKING:  # stubs are not installed for the demo
     from mypy_boto3_ecr import ECRClient
+    from mypy_boto3_ecr_public import ECRPublicClient
 
 
 def put_image(ecr: ECRClient, repository: str, image: Image, tag: str | None = None) -> None:
@@ -29,7 +30,7 @@ def put_index(ecr: ECRClient, repository: str, index: ImageIndex, tag: str | Non
     _put_manifest(ecr, repository, index.manifest, tag)
 
 
-def put_blob(ecr: ECRClient, repository: str, content: bytes) -> None:
+def put_blob(ecr: ECRClient | ECRPublicClient, repository: str, content: bytes) -> None:
     """Upload a blob in parts of the server's size, unless the repository has it."""
     digest = str(Digest.of(content))
     known = ecr.batch_check_layer_availability(repositoryName=repository, layerDigests=[digest])["layers"][0]
@@ -42,7 +43,7 @@ def put_blob(ecr: ECRClient, repository: str, content: bytes) -> None:
         ecr.complete_layer_upload(repositoryName=repository, uploadId=upload["uploadId"], layerDigests=[digest])
 
 
-def put_part(ecr: ECRClient, repository: str, upload: str, start: int, part: bytes) -> int:
+def put_part(ecr: ECRClient | ECRPublicClient, repository: str, upload: str, start: int, part: bytes) -> int:
     """Upload one part and return the last byte that the server has."""
     answer = ecr.upload_layer_part(
         repositoryName=repository,

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from ecrdrag.archive.members import Members, content_of
-from ecrdrag.content import Digest
+from ecrdrag.content import Digest, Extent
 from ecrdrag.errors import ArchiveError, UsageError
 from ecrdrag.manifest import Index, Manifest
 
@@ -43,8 +43,13 @@ class StoredBlob:
     """A blob that can be sent: read yields its bytes [start, stop) in order, in any thread."""
 
     digest: Digest
-    size: int
+    extent: Extent
     read: Callable[[int, int], Iterator[memoryview]]
+
+    @property
+    def size(self) -> int:
+        """How many bytes it has."""
+        return self.extent.size
 
 
 class Contents(Protocol):

@@ -128,7 +128,7 @@ class ConvertedArchive:
         layers = [self._ready[layer] for layer in image.layers]
         style = self._conversion.format or ("oci" if any(one.compression == "zstd" for one in layers) else "docker")
         kind, config_kind = (OCI_MANIFEST, OCI_CONFIG) if style == "oci" else (DOCKER_MANIFEST, DOCKER_CONFIG)
-        config = StoredBlob(image.digest, len(image.config), partial(_slices, image.config))
+        config = self._stored(image.digest, image.config)
         document = {
             "schemaVersion": 2,
             "mediaType": kind,
@@ -156,7 +156,7 @@ class ConvertedArchive:
         if kind in _KEPT or (not kind and self._conversion.compression.plain):
             for _ in plain:  # to hash it
                 pass
-            blob, compression = StoredBlob(stored.digest, member.size, partial(self._members.read, member)), kind
+            blob, compression = self._stored(stored.digest, member), kind
         else:
             blob, compression = self._compress(plain, gzip)
         if plain.digest != layer.diff_id:
@@ -179,9 +179,14 @@ class ConvertedArchive:
                 write(piece)
         else:
             gzip.compress(plain, write)
-        blob = StoredBlob(Digest("sha256", written.hexdigest()), spool.size - start, partial(_section, spool, start))
+        extent = spool.extent(start, spool.size)
+        blob = StoredBlob(Digest("sha256", written.hexdigest()), extent, partial(_section, spool, start))
         self._idle.append(spool)
         return blob, "" if self._conversion.compression.plain else "gzip"
+
+    def _stored(self, digest: Digest, member: Member) -> StoredBlob:
+        """Take a file as a blob just as it is."""
+        return StoredBlob(digest, self._members.extent(member), partial(self._members.read, member))
 
     def _take_spool(self) -> Spool:
         """Give a temporary file that nobody writes to: many layers may share one, but not at once."""
@@ -219,11 +224,6 @@ class _Hashed:
 
 def _section(spool: Spool, offset: int, start: int, stop: int) -> Iterator[memoryview]:
     return spool.read(offset + start, offset + stop)
-
-
-def _slices(content: bytes, start: int, stop: int) -> Iterator[memoryview]:
-    if start < stop:
-        yield memoryview(content)[start:stop]
 
 
 def _entry(media_type: str, blob: StoredBlob) -> dict[str, object]:

@@ -19,7 +19,7 @@ from ecrdrag.errors import ArchiveError, IntegrityError, UnsupportedError
 from ecrdrag.manifest import parse_object
 
 MANIFEST_FILE: Final = "manifest.json"
-MAX_CONFIGS_SIZE: Final = 32 * 1024 * 1024  # bytes of all configs, which are kept; real ones have some KiB
+MAX_CONFIGS_SIZE: Final = 32 * 1024 * 1024  # bytes of all configs; real ones have some KiB
 _HEX_NAME: Final = re.compile(r"(?:^|[/:])([0-9a-f]{64})(?:\.json)?$")
 
 
@@ -33,10 +33,10 @@ class DockerLayer:
 
 @dataclass(frozen=True, slots=True)
 class DockerImage:
-    """One image of the archive: its config's digest, which docker calls image ID, and bytes; layers, bottom first."""
+    """One image of the archive: its config and that one's digest, which docker calls image ID; layers, bottom first."""
 
     digest: Digest
-    config: bytes
+    config: Member
     layers: tuple[DockerLayer, ...]
 
 
@@ -52,9 +52,8 @@ class _Entry:
 
 @dataclass(frozen=True, slots=True)
 class _Config:
-    """A config file: its bytes, and the digests that it gives the plain tars."""
+    """What a config file has to say: its digest, and those that it gives the plain tars."""
 
-    content: bytes
     digest: Digest
     diff_ids: tuple[Digest, ...]
 
@@ -81,7 +80,7 @@ class DockerArchive:
 
     def _add(self, entry: _Entry) -> None:
         """Take an image; entries of one config, as crane writes for several names, are one image."""
-        config = self._config(entry.config)
+        file, config = self._config(entry.config)
         if len(config.diff_ids) != len(entry.layers):
             raise ArchiveError(
                 f"{self._members.where}: {MANIFEST_FILE} names {len(entry.layers)} layers, "
@@ -89,19 +88,19 @@ class DockerArchive:
             )
         files = [self._file(path, "a layer") for path in entry.layers]
         layers = tuple(map(DockerLayer, files, config.diff_ids))
-        self._images.setdefault(config.digest, DockerImage(config.digest, config.content, layers))
+        self._images.setdefault(config.digest, DockerImage(config.digest, file, layers))
         self._names.setdefault(config.digest, {}).update(dict.fromkeys(entry.names))
 
-    def _config(self, path: str) -> _Config:
+    def _config(self, path: str) -> tuple[Member, _Config]:
         member = self._file(path, "the config")
         if member not in self._configs:
             if sum(one.size for one in self._configs) + member.size > MAX_CONFIGS_SIZE:
                 raise ArchiveError(f"{self._members.where}: the configs have more than {MAX_CONFIGS_SIZE} bytes")
             content = content_of(self._members, member)
             diff_ids = _diff_ids(content, f"{self._members.where}: {path}")
-            self._configs[member] = _Config(content, Digest.of(content), diff_ids)
+            self._configs[member] = _Config(Digest.of(content), diff_ids)
         self._check_name(path, self._configs[member].digest)
-        return self._configs[member]
+        return member, self._configs[member]
 
     def _file(self, path: str, what: str) -> Member:
         member = self._members.find(path)

@@ -15,6 +15,7 @@ from typing import Final
 
 from ecrdrag.archive.file import positioned, views_of
 from ecrdrag.archive.members import MAX_MEMBERS, Member, check_range, safe_name, shown
+from ecrdrag.content import Extent
 from ecrdrag.errors import ArchiveError
 
 # A pipe or a link that takes the place of a file must neither hold us up nor be followed.
@@ -79,6 +80,10 @@ class FolderMembers:
         """Yield bytes [start, stop) of a file in order; raise ArchiveError when it is no more what was found."""
         check_range(member, start, stop)
         return self._read(member, start, stop)
+
+    def extent(self, member: Member) -> Extent:
+        """Say where a file is; who opens it by its path has to see that it is still the same."""
+        return Extent(self._root / member.name, 0, member.size, f"{self.where}: {shown(member.name)}")
 
     def close(self) -> None:
         """Do nothing: no file stays open."""

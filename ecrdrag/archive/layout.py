@@ -88,7 +88,7 @@ class OciLayout:
         member = self._members.find(blob_path(digest))
         if member is None:
             return None
-        return StoredBlob(digest, member.size, partial(self._members.read, member))
+        return StoredBlob(digest, self._members.extent(member), partial(self._members.read, member))
 
     def close(self) -> None:
         """Do nothing."""

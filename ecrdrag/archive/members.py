@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+from ecrdrag.content import Extent
 from ecrdrag.errors import ArchiveError
 
 # skopeo and podman read no larger JSON: containers/image, internal/iolimits.
@@ -58,6 +59,10 @@ class Members(Protocol):
 
         Raises ArchiveError when the file can't be read or ends early.
         """
+        ...
+
+    def extent(self, member: Member) -> Extent:
+        """Say where a file's bytes lie on disk, for as long as the archive is open."""
         ...
 
     def close(self) -> None:

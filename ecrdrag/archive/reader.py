@@ -17,7 +17,7 @@ from ecrdrag.archive.convert import Conversion, ConvertedArchive
 from ecrdrag.archive.docker import MANIFEST_FILE, is_saved_by_docker
 from ecrdrag.archive.layout import LAYOUT_FILE, OciLayout
 from ecrdrag.archive.members import KINDS_HINT, Members
-from ecrdrag.content import Descriptor, Digest
+from ecrdrag.content import Descriptor, Digest, Extent
 from ecrdrag.errors import ArchiveError, IntegrityError, NotFoundError, TransferError, UnsupportedError
 from ecrdrag.manifest import Index, Manifest
 
@@ -97,6 +97,10 @@ class ArchiveReader:
             if self._stopped.is_set():
                 raise TransferError(f"{self.where}: stopped")
             yield view
+
+    def extent(self, blob: Descriptor) -> Extent:
+        """Say where a blob's bytes lie on disk, for as long as the archive is open."""
+        return self._stored(blob.digest).extent
 
     def expect(self, blob: Descriptor) -> None:
         """Do nothing: it is at hand."""

@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterator
 
 from ecrdrag.archive.file import positioned, views_of
+from ecrdrag.content import Extent
 from ecrdrag.errors import ArchiveError
 
 
@@ -42,6 +43,10 @@ class Spool:
     def read(self, start: int, stop: int) -> Iterator[memoryview]:
         """Yield bytes [start, stop) in order; a view is valid until the next one is asked for."""
         return views_of(self._positioned, f"{self._what}: the temporary file", start, stop)
+
+    def extent(self, start: int, stop: int) -> Extent:
+        """Place bytes [start, stop), for as long as the file is open."""
+        return Extent(self._file.fileno(), start, stop - start, self._what)
 
     def descriptor(self) -> int:
         """Give a file descriptor of the caller's own on the same file."""

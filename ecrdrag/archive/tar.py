@@ -13,6 +13,7 @@ from typing import Final
 from ecrdrag.archive.file import positioned, views_of
 from ecrdrag.archive.members import Member, check_range, safe_name, shown
 from ecrdrag.archive.walk import Kind, Walk
+from ecrdrag.content import Extent
 from ecrdrag.errors import ArchiveError
 
 _MAX_LINKS: Final = 16
@@ -57,6 +58,10 @@ class TarMembers:
         """Yield bytes [start, stop) of a file in order; raise ArchiveError when it ends early."""
         check_range(member, start, stop)
         return views_of(self._file, f"{self.where}: {shown(member.name)}", member.place + start, member.place + stop)
+
+    def extent(self, member: Member) -> Extent:
+        """Say where a file's bytes lie in the tar."""
+        return Extent(self._descriptor, member.place, member.size, self.where)
 
     def close(self) -> None:
         """Close the file; no read may be in progress."""

@@ -10,6 +10,7 @@ import argparse
 import importlib
 import signal
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Final, NoReturn, Protocol, cast
 
 from ecrdrag import __version__
@@ -100,7 +101,8 @@ def _guarded(program: str, verbose: bool, work: Callable[[], int]) -> int:
         complain(program, str(error), error.hint, verbose)
         return error.exit_code
     except KeyboardInterrupt:
-        complain(program, "interrupted", "", verbose)
+        with suppress(KeyboardInterrupt):  # who is in a hurry presses twice
+            complain(program, "interrupted", "", verbose)
         return EXIT_INTERRUPTED
     except BrokenPipeError:
         return EXIT_CLOSED_PIPE

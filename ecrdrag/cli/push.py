@@ -8,18 +8,15 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache, partial
-from pathlib import Path
 from typing import Final
 
 from ecrdrag.archive.compress import Compression, require
 from ecrdrag.archive.convert import FORMATS, Conversion
-from ecrdrag.archive.intake import open_members
-from ecrdrag.archive.reader import ArchiveReader
+from ecrdrag.cli.archives import check_name, opened
 from ecrdrag.cli.arguments import MAX_JOBS, add_aws_arguments, add_output_arguments
 from ecrdrag.cli.arguments import jobs as jobs_of
 from ecrdrag.cli.progress import display
@@ -82,8 +79,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Push and print what is in the registry now."""
-    if not arguments.archive:
-        raise UsageError("ARCHIVE is empty: name a file or a folder, or - for standard input")
+    check_name(arguments.archive)
     reference = _reference(arguments.reference)
     options = PushOptions(
         image=arguments.image, jobs=arguments.jobs, create=_settings(arguments), dry_run=arguments.dry_run
@@ -91,37 +87,12 @@ def run(arguments: argparse.Namespace) -> int:
     stage = partial(_stage, arguments)
     conversion = Conversion(arguments.compression or Compression(), arguments.format)
     require(conversion.compression)
-    with _open(arguments.archive, conversion, stage) as archive:
+    with opened(arguments.archive, conversion, stage) as archive:
         if not archive.is_converted and (arguments.compression or arguments.format):
             log.warning("%s: --compression and --format change nothing: its manifests are kept", archive.where)
         pushed = push(archive, reference, _destinations(arguments), options, stage)
     print_result(_as_json(pushed) if arguments.json else _as_text(pushed))
     return 0
-
-
-@contextmanager
-def _open(
-    name: str, conversion: Conversion, stage: Callable[[str], AbstractContextManager[Progress]]
-) -> Iterator[ArchiveReader]:
-    """Open the archive; a progress line shows only when it has to be copied or decompressed."""
-    with ExitStack() as stack:
-        progress: list[Progress] = []
-
-        def advance(size: int) -> None:
-            if not progress:
-                progress.append(stack.enter_context(stage("read")))
-                progress[0].begin(None, 0)
-            progress[0].advance(size)
-
-        members = open_members(None if name == "-" else Path(name), sys.stdin.buffer, advance)
-        stack.close()
-        try:
-            archive = ArchiveReader(members, conversion)
-        except BaseException:
-            members.close()
-            raise
-        with archive:
-            yield archive
 
 
 @contextmanager

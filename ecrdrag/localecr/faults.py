@@ -26,7 +26,7 @@ from ecrdrag.errors import UsageError
 from ecrdrag.localecr.api.refusals import Refusal, layer_inaccessible
 from ecrdrag.localecr.api.wire import CONTENT_TYPE, service_model, write_refusal
 from ecrdrag.localecr.s3.downloads import refuse as write_s3_refusal
-from ecrdrag.localecr.s3.links import LinkRefused
+from ecrdrag.localecr.s3.links import LinkRefused, is_link
 from ecrdrag.localecr.web.exchange import Answer, Body, Delivery, End, FileSlice, Handler, Request
 
 BLOB: Final = "blob"
@@ -160,7 +160,7 @@ def _kind_of(request: Request) -> str:
     """Return what a script calls such a request; nothing for what no script can spoil."""
     if request.method == "POST" and request.path == "/":
         return request.headers.get("X-Amz-Target", "").rpartition(".")[2]
-    return BLOB if request.method == "GET" and request.path != "/" else ""
+    return BLOB if request.method == "GET" and is_link(request.path) else ""
 
 
 def _spoil(kind: str, fault: Fault, request: Request, handler: Handler) -> Answer:
@@ -181,8 +181,8 @@ def _spoil(kind: str, fault: Fault, request: Request, handler: Handler) -> Answe
 
 def _discard(body: Body) -> None:
     """Read what a refusal isn't interested in, so that the connection lasts."""
-    while body.remaining:
-        body.read(_DISCARD_BLOCK)
+    for _ in body.blocks(_DISCARD_BLOCK):
+        pass
 
 
 def _refuse_call(operation: str, refusal: Refusal) -> Answer:
@@ -237,7 +237,7 @@ def _flip(answer: Answer, number: int) -> Answer:
 def _read(body: bytes | FileSlice) -> bytes:
     if isinstance(body, bytes):
         return body
-    with body.path.open("rb") as file:
+    with body.opened() as file:
         file.seek(body.start)
         return file.read(body.size)
 
@@ -283,7 +283,7 @@ _API_REFUSALS: Final[Mapping[str, Refusal]] = {
 }
 
 BLOB_FAULTS: Final = (HONEST, *_LOST, *_EFFECTS, *_S3_REFUSALS, "whole")
-"""What can become of a GET of a blob."""
+"""What can become of a GET of a blob by its signed URL."""
 API_FAULTS: Final = (HONEST, *_LOST, *_API_REFUSALS)
 """What can become of a call to the API."""
 NUMBERED: Final[Mapping[str, int]] = MappingProxyType(

@@ -24,6 +24,8 @@ _PRIVATE: Final = re.compile(
 )
 _PUBLIC: Final = ("public.ecr.localhost", "public.ecr.aws", "ecr-public.aws.com")
 _PORT: Final = re.compile(r":[0-9]*\Z")
+# A region's API, from botocore's endpoint rules; its registries are called alike, with dkr for api.
+_API: Final = re.compile(r"api\.(?P<rest>ecr(-fips)?\.[a-z0-9.-]+(:[0-9]+)?)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,3 +47,9 @@ def place_of(host: str, settings: Settings) -> Place:
         return Place(RegistryKey(settings.account, region), settings.dialect)
     dialect = Dialect.ECR if settings.dialect is Dialect.PUBLIC else settings.dialect
     return Place(RegistryKey(match["account"], match["region"]), dialect)
+
+
+def registry_host(host: str, account: str) -> str:
+    """Return where an account's registry is for docker clients whose Host header at the API was this."""
+    match = _API.fullmatch(host)
+    return f"{account}.dkr.{match['rest'].lower()}" if match else host

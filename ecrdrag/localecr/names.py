@@ -14,7 +14,6 @@ from typing import Final
 from botocore.loaders import create_loader
 from botocore.regions import EndpointResolver
 
-
 PUBLIC: Final = "public"
 """What stands for the region of ECR Public's registries, which have none."""
 PUBLIC_HOST: Final = "public.ecr.aws"

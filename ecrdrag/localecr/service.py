@@ -1,13 +1,15 @@
-"""Own a running local ECR: store, API, downloads and HTTP put together, for a command or for tests.
+"""Own a running local ECR: store, API, /v2/, downloads and HTTP put together, for a command or for tests.
 
 The package's door; everybody who may enter the package enters here.
 """
 
 from __future__ import annotations
 
+import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
@@ -16,14 +18,19 @@ from typing import Final
 from ecrdrag.errors import TransferError
 from ecrdrag.localecr.api.door import Api
 from ecrdrag.localecr.api.registry import Registry
+from ecrdrag.localecr.api.upstream import Upstream, Upstreams
 from ecrdrag.localecr.s3.downloads import Downloads
 from ecrdrag.localecr.s3.links import Links
 from ecrdrag.localecr.settings import Settings
+from ecrdrag.localecr.stock import stock
 from ecrdrag.localecr.storage.keys import Keys
 from ecrdrag.localecr.storage.store import Store
+from ecrdrag.localecr.storage.sweep import Collector, Sweeper
+from ecrdrag.localecr.v2.routes import V2, is_ours
 from ecrdrag.localecr.web.delivery import over_line
 from ecrdrag.localecr.web.exchange import Answer, Handler, Request
 from ecrdrag.localecr.web.server import HttpServer
+from ecrdrag.shelf import Shelf
 
 LOOPBACK: Final = ("127.0.0.1", 0)
 
@@ -41,7 +48,9 @@ def _as_it_is(handler: Handler) -> Handler:
 class LocalEcr:
     """Serve a data folder from entering the context to leaving it, in threads of its own.
 
-    wrap puts a layer around everything that answers; clock gives the seconds since 1970.
+    wrap puts a layer around everything that answers; clock gives the seconds since 1970. Upstreams are the registries
+    that rules pull through, by their upstreamRegistryUrl. A shelf is given out from an empty data folder, to read only
+    if the settings say so.
     """
 
     def __init__(
@@ -50,12 +59,20 @@ class LocalEcr:
         listen: tuple[str, int] = LOOPBACK,
         settings: Settings | None = None,
         *,
+        shelf: Shelf | None = None,
         wrap: Callable[[Handler], Handler] = _as_it_is,
         clock: Callable[[], float] = time.time,
+        tls: ssl.SSLContext | None = None,
+        upstreams: Mapping[str, Upstream] | None = None,
     ) -> None:
         self.data = data
         self.settings = settings or Settings()
+        if tls is not None:
+            self.settings = replace(self.settings, scheme="https")
+        self._tls = tls
+        self._upstreams = Upstreams(upstreams)
         self._listen = listen
+        self._shelf = shelf
         self._wrap = wrap
         self._clock = clock
         self._resources = ExitStack()
@@ -65,11 +82,17 @@ class LocalEcr:
     def __enter__(self) -> LocalEcr:
         with ExitStack() as resources:
             store = resources.enter_context(Store(self.data, self.settings.accounts))
+            if self._shelf:
+                stock(store, self._shelf, self._clock())
             handler = self._wrap(self._handler(store))
             line = over_line(handler, latency=self.settings.latency, rate=self.settings.limit_rate)
             server = self._bind(line)
             resources.callback(server.stop)
+            resources.callback(self._upstreams.abort)  # before the server waits for who waits for them
             server.start()
+            if not self.settings.read_only:
+                sweeper = Sweeper(store, self.settings, self._clock)
+                resources.enter_context(Collector(sweeper, self.settings.sweep_interval))
             self._keys, self._server = store.keys, server
             self._resources = resources.pop_all()
         return self
@@ -85,7 +108,8 @@ class LocalEcr:
         if self._server is None:
             raise RuntimeError("the local ECR isn't running")
         host = _reachable(self._listen[0])
-        return f"http://{f'[{host}]' if ':' in host else host}:{self._server.port}"
+        scheme = "http" if self._tls is None else "https"
+        return f"{scheme}://{f'[{host}]' if ':' in host else host}:{self._server.port}"
 
     @property
     def credentials(self) -> tuple[str, str]:
@@ -101,10 +125,15 @@ class LocalEcr:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What an AWS client needs in its environment; boto3 reads the second region variable, others the first."""
-        key_id, secret = self.credentials
+        """What an AWS client of the first account needs in its environment."""
+        return self.environment_of(self.settings.account)
+
+    def environment_of(self, account: str) -> dict[str, str]:
+        """What one account's client needs; boto3 reads the second region variable, others the first."""
+        key_id, secret = self.credentials_of(account)
         return {
             "AWS_ENDPOINT_URL_ECR": self.endpoint,
+            "AWS_ENDPOINT_URL_ECR_PUBLIC": self.endpoint,
             "AWS_ACCESS_KEY_ID": key_id,
             "AWS_SECRET_ACCESS_KEY": secret,
             "AWS_REGION": self.settings.region,
@@ -113,12 +142,15 @@ class LocalEcr:
 
     def _handler(self, store: Store) -> Handler:
         links = Links(store.keys.link, self.settings.url_expiry, self.settings.scheme)
-        api = Api(Registry(store, self.settings, links, self._clock))
+        registry = Registry(store, self.settings, links, self._clock, self._upstreams)
+        api, v2 = Api(registry), V2(registry)
         downloads = Downloads(store.blobs, links, self._clock)
 
         def answer(request: Request) -> Answer:
             if request.method == "POST" and request.path == "/":
                 return api(request)
+            if is_ours(request.path):
+                return v2(request)
             if request.method in ("GET", "HEAD") and request.path != "/":
                 return downloads(request)
             return Answer(HTTPStatus.NOT_FOUND, {"Content-Type": "text/plain"}, b"Not Found\n", "nothing there")
@@ -127,7 +159,7 @@ class LocalEcr:
 
     def _bind(self, handler: Handler) -> HttpServer:
         try:
-            return HttpServer(self._listen, handler, idle_timeout=self.settings.idle_timeout)
+            return HttpServer(self._listen, handler, self.settings, tls=self._tls)
         except OSError as error:
             host, port = self._listen
             raise TransferError(

@@ -44,12 +44,26 @@ class Settings:
     """Amazon ECR service quotas, "Layer parts"."""
     max_layers: int = 500
     """No AWS document; users met it: cirruslabs/tart#890, spinframework/spin#1787."""
+    empty_layers: bool = False
+    """Whether a layer may have no bytes at all; ECR answers EmptyUploadException."""
+    loose_layers: bool = False
+    """Whether layers are given out that no image refers to; ECR answers LayerInaccessibleException."""
+    max_rules: int = 50
+    """Amazon ECR service quotas, "Pull through cache rules per registry"."""
+    upstream_check: float = 24 * HOUR
+    """How long a tag that was pulled through is believed: 24 hours, the user guide on pull-through caches."""
+    create_on_push: frozenset[str] = frozenset({"InitiateLayerUpload", "PutImage"})
+    """What creates a missing repository, given a template; AWS says only that it is a push."""
     max_body: int = 32 * MEBIBYTE
     """A part of 20 MiB is 28 MB of base64 in JSON."""
     upload_expiry: float = 24 * HOUR
     """How long an upload may rest before it is forgotten; AWS's own number is not public."""
     layer_expiry: float = 24 * HOUR
     """How long a layer stays that no image refers to: "may be cleaned up at any time" in LayerInaccessibleException."""
+    sweep_interval: float = HOUR
+    """How often garbage is collected: what has expired, and files that metadata doesn't know."""
+    anonymous_pull: bool = False
+    """Whether /v2/ gives images to those who don't log in."""
     read_only: bool = False
     """Whether everything that would change something is refused."""
     activation: float = 0.0
@@ -58,12 +72,18 @@ class Settings:
     """AWS general reference, "Troubleshoot signed requests": five minutes either way."""
     idle_timeout: float = 60.0
     """How long a connection may be silent."""
+    head_timeout: float = 30.0
+    """How long a TLS handshake may take, and a request's line and headers from their first byte to their last."""
+    max_connections: int = 1000
+    """How many clients may be connected; for one more, the one that has been idle for the longest must go."""
+    grace: float = 1.5
+    """How long requests in progress may go on when the server stops."""
     limit_rate: float | None = None
     """Bytes per second of each connection's blob bodies, as S3 limits a stream; None is no limit."""
     latency: float = 0.0
     """How long every answer is held back, as by a round trip."""
     min_rate: float = 1024.0
-    """Bytes per second of a request's body, over idle_timeout, below which a client is given up."""
+    """Bytes per second of a body, over idle_timeout of waiting for the client, below which it is given up."""
     scheme: str = "http"
     """What the URLs begin with that are handed out: https where the server has a certificate, or a proxy has."""
     proxy_endpoint: str = ""

@@ -30,8 +30,8 @@ CONNECT_TIMEOUT: Final = 10.0  # seconds
 READ_TIMEOUT: Final = 30.0  # seconds without a byte
 MIN_RATE: Final = 1024.0  # bytes per second, over READ_TIMEOUT; a line that shares less between its requests is dead
 MAX_REDIRECTS: Final = 5
-_HEADERS: Final = {"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": f"ecrdrag/{__version__}"}
-_SMALL_BODY: Final = 4096  # bytes; as much is read of what comes with an error or a redirect
+HEADERS: Final = {"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": f"ecrdrag/{__version__}"}
+SMALL_BODY: Final = 4096  # bytes; as much is read of what comes with an error or a redirect
 _CONTENT_RANGE: Final = re.compile(r"bytes (\d+)-(\d+)/(\d+)")  # RFC 9110, 14.4
 _S3_ERROR: Final = re.compile(r"<Code>([A-Za-z]{1,64})</Code>\s*<Message>([^<]{0,200})</Message>")
 # RFC 9110, 15: the server asks for another try later.
@@ -79,9 +79,9 @@ class BlobTransport:
         the whole blob instead, TransientError when another try may help, IntegrityError when the
         blob has another size, TransferError when it is no use.
         """
-        host = _host_of(url)
-        with self._turns.turn(host) as turn, _translated(host), self._open(url, start, stop) as response:
-            host = _host_of(response.url)
+        host = host_of(url)
+        with self._turns.turn(host) as turn, translated(host), self._open(url, start, stop) as response:
+            host = host_of(response.url)
             _check_reply(response, host, start, stop, size)
             body, missing = Body(response.raw), stop - start
             patience = Patience(host, self._read_timeout, self._min_rate)
@@ -100,7 +100,7 @@ class BlobTransport:
             self._aborted = True
             live = list(self._live)
         for raw in live:
-            _shut_down(raw)
+            shut_down(raw)
 
     def __enter__(self) -> BlobTransport:
         return self
@@ -113,7 +113,7 @@ class BlobTransport:
 
     @contextmanager
     def _open(self, url: str, start: int, stop: int) -> Iterator[requests.Response]:
-        with self._get(url, {**_HEADERS, "Range": f"bytes={start}-{stop - 1}"}) as response:
+        with self._get(url, {**HEADERS, "Range": f"bytes={start}-{stop - 1}"}) as response:
             with self._lock:
                 self._live.add(response.raw)
             try:
@@ -138,15 +138,15 @@ class BlobTransport:
                 return response
             with response:
                 target = urljoin(url, response.headers["Location"])
-                response.raw.read(_SMALL_BODY)  # one that is read to its end leaves the connection for the next
+                response.raw.read(SMALL_BODY)  # one that is read to its end leaves the connection for the next
             if urlsplit(target).scheme not in ("https", urlsplit(url).scheme):
-                raise TransferError(f"{_host_of(url)} redirects to what is not https, which is not followed")
+                raise TransferError(f"{host_of(url)} redirects to what is not https, which is not followed")
             url = target
-        raise TransferError(f"{_host_of(url)} redirects more than {MAX_REDIRECTS} times")
+        raise TransferError(f"{host_of(url)} redirects more than {MAX_REDIRECTS} times")
 
     def _proxies_for(self, url: str) -> Mapping[str, str]:
         """Look a host's proxies up in the environment, once."""
-        host = _host_of(url)
+        host = host_of(url)
         if host not in self._proxies:
             self._proxies[host] = requests.utils.get_environ_proxies(url, no_proxy=None)
         return self._proxies[host]
@@ -156,7 +156,8 @@ class BlobTransport:
             raise TransferError("the transfer was stopped")
 
 
-def _host_of(url: str) -> str:
+def host_of(url: str) -> str:
+    """Return the host in a URL, for people to read."""
     try:
         return urlsplit(url).hostname or "the server"
     except ValueError:
@@ -193,7 +194,7 @@ def _check_whole(length: str | None, host: str, start: int, stop: int, size: int
 
 def _refusal(response: requests.Response, host: str) -> TransientError:
     status = response.status_code
-    match = _S3_ERROR.search(response.raw.read(_SMALL_BODY).decode("utf-8", "replace"))
+    match = _S3_ERROR.search(response.raw.read(SMALL_BODY).decode("utf-8", "replace"))
     reason = f"{match[1]}: {match[2]}" if match else response.reason or "no reason given"
     text = f"{host} answered {status} ({reason})"
     if status in _TOO_MANY:
@@ -203,7 +204,7 @@ def _refusal(response: requests.Response, host: str) -> TransientError:
     return LinkRefusedError(text)
 
 
-def _shut_down(raw: urllib3.BaseHTTPResponse) -> None:
+def shut_down(raw: urllib3.BaseHTTPResponse) -> None:
     """Wake the thread that reads from a response, where urllib3 can (2.3 and newer)."""
     shutdown = getattr(raw, "shutdown", None)
     if shutdown is not None:
@@ -212,7 +213,8 @@ def _shut_down(raw: urllib3.BaseHTTPResponse) -> None:
 
 
 @contextmanager
-def _translated(host: str) -> Iterator[None]:
+def translated(host: str) -> Iterator[None]:
+    """Put what HTTP raises into our words, without a URL in them."""
     try:
         yield
     except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:

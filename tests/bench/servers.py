@@ -26,7 +26,7 @@ if TYPE_CHECKING:  # stubs are not installed for the benchmarks
 
 REGION = "us-west-2"
 _HOST = "127.0.0.1"
-_EXPORTS = 5  # lines that serve prints
+_EXPORTS = 6  # lines that serve prints
 _URL_EXPIRY = 86400  # seconds: a case may take long
 _PATIENCE = 20.0  # seconds
 _PAUSE = 0.01

@@ -23,7 +23,9 @@ def options_of(command: object) -> set[str]:
     return {name for action in parser._actions for name in action.option_strings}
 
 
-@pytest.mark.parametrize(("title", "command"), [("Pull an image", pull), ("Push an archive", push)])
+@pytest.mark.parametrize(
+    ("title", "command"), [("Pull an image", pull), ("Push an archive", push), ("A local ECR", serve)]
+)
 def test_the_option_table_of_a_command_has_every_option_and_no_other(title: str, command: object) -> None:
     section = README.partition(f"## {title}\n")[2].partition("\n## ")[0].replace(r"\|", "/")
     rows = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `-")]
@@ -32,8 +34,10 @@ def test_the_option_table_of_a_command_has_every_option_and_no_other(title: str,
 
 
 def test_every_option_of_serve_that_readme_names_is_there() -> None:
-    (line,) = [line for line in README.splitlines() if "ecrdrag serve" in line]
-    assert set(re.findall(r"--[a-z-]+", line)) <= options_of(serve)
+    lines = [line.partition("#")[0] for line in README.splitlines() if "ecrdrag serve" in line]
+    assert lines
+    for line in lines:
+        assert set(re.findall(r"--[a-z-]+", line)) <= options_of(serve)
 
 
 def test_the_exit_codes_are_those_of_the_errors() -> None:

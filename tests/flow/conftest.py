@@ -34,6 +34,17 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterat
     logging.getLogger("ecrdrag").handlers.clear()
 
 
+@pytest.fixture(autouse=True)
+def only_modelled_errors(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """Fail a test in which an operation of the local ECR raised an error that the model doesn't let it."""
+    log = logging.getLogger("ecrdrag.localecr.api.registry")
+    log.addHandler(caplog.handler)  # by itself: a command may have ended that records go up
+    yield
+    log.removeHandler(caplog.handler)
+    said = [one.getMessage() for one in caplog.get_records("call")]
+    assert [one for one in said if "raised an error that it can't have" in one] == []
+
+
 def stock(ecr: LocalEcr, repository: str = "my/app") -> None:
     """Put three images: hello by :1.2, noise by :noise, an index of two platforms by :multi."""
     with client(ecr) as api:

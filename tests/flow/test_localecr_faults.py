@@ -17,7 +17,7 @@ from botocore.exceptions import ClientError, ConnectionClosedError
 
 from ecrdrag.localecr import LocalEcr, Settings
 from ecrdrag.localecr.faults import Fault, FaultLayer, FaultScript
-from tests.localecr import client, digest_of, push_image
+from tests.localecr import ACCOUNT, client, digest_of, push_image
 
 BLOB = os.urandom(50_000)
 # Seconds; the server's patience with requests in progress is longer.
@@ -140,7 +140,7 @@ def test_a_stalled_answer_is_silent_until_the_client_leaves(
 
 @pytest.mark.parametrize("fault", [Fault("stall", 100), Fault("hang"), Fault("trickle", 1)])
 def test_no_fault_keeps_the_server_from_stopping(tmp_path: Path, fault: Fault) -> None:
-    ecr, layer = bad_ecr(tmp_path)
+    ecr, layer = bad_ecr(tmp_path, Settings(grace=0.1))
     with ecr:
         held = Bad(ecr, layer, stocked_path(ecr))
         connection = held.connect()
@@ -160,7 +160,7 @@ def test_silence_ends_after_the_idle_timeout(tmp_path: Path) -> None:
     with ecr:
         connection = http.client.HTTPConnection(urlsplit(ecr.endpoint).netloc, timeout=10)
         layer.play(FaultScript(blob=(Fault("hang"),)))
-        connection.request("GET", "/blob")
+        connection.request("GET", f"/prod-us-west-2-starport-layer-bucket/{ACCOUNT}/{'0' * 64}")
         assert connection.sock.recv(1) == b""
         connection.close()
 

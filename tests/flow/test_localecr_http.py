@@ -67,6 +67,18 @@ def test_pipelined_requests_are_answered_in_order(ecr: LocalEcr) -> None:
     assert raw(ecr, request * 3).count(b"HTTP/1.1 404 ") == 3
 
 
+def test_an_empty_line_before_a_request_is_skipped(ecr: LocalEcr) -> None:
+    assert raw(ecr, b"\r\nGET / HTTP/1.1\r\n\r\n").startswith(b"HTTP/1.1 404 ")
+
+
+@pytest.mark.parametrize("options", [b"close", b"Close", b"keep-alive, close", b"x\r\nConnection: close"])
+def test_a_client_that_wants_to_close_is_the_last_to_be_answered(ecr: LocalEcr, options: bytes) -> None:
+    request = b"GET / HTTP/1.1\r\nConnection: " + options + b"\r\n\r\n"
+    answer = raw(ecr, request * 2)
+    assert answer.count(b"HTTP/1.1 404 ") == 1
+    assert b"Connection: close" in answer
+
+
 def test_an_http_1_0_client_gets_a_closed_connection(ecr: LocalEcr) -> None:
     answer = raw(ecr, b"GET /x HTTP/1.0\r\n\r\nGET /x HTTP/1.0\r\n\r\n")
     assert answer.count(b"HTTP/1.1 ") == 1
@@ -75,7 +87,7 @@ def test_an_http_1_0_client_gets_a_closed_connection(ecr: LocalEcr) -> None:
 
 def test_what_is_not_there_is_404(ecr: LocalEcr) -> None:
     connection = connect(ecr)
-    for method, path, status in [("GET", "/", 404), ("PUT", "/", 404), ("POST", "/v2/", 404), ("GET", "/v2/", 403)]:
+    for method, path, status in [("GET", "/", 404), ("PUT", "/", 404), ("POST", "/x", 404), ("GET", "/x", 403)]:
         connection.request(method, path)
         answer = connection.getresponse()
         answer.read()
@@ -106,19 +118,37 @@ def test_continue_is_said_only_when_the_body_is_wanted(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("head", "status"),
     [
-        (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 411),
-        (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n", 411),
+        (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n", 400),
+        (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nContent-Length: 0\r\n\r\n0\r\n\r\n", 400),
+        (b"POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
+        (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n", 400),
+        (b"POST / HTTP/1.1\r\nTransfer-Encoding:\r\n\r\n", 400),
+        (b"POST / HTTP/1.1\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", 501),
+        (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n0\r\n\r\n", 501),
+        (b'POST / HTTP/1.1\r\nTransfer-Encoding: "chunked"\r\n\r\n0\r\n\r\n', 501),
+        (b"POST / HTTP/1.1\r\nTransfer-Encoding: \xa0chunked\r\n\r\n0\r\n\r\n", 501),
         (b"POST / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nxx", 400),
         (b"POST / HTTP/1.1\r\nContent-Length: -1\r\n\r\n", 400),
         (b"POST / HTTP/1.1\r\nContent-Length: 1_0\r\n\r\n", 400),
         (b"POST / HTTP/1.1\r\nContent-Length: " + b"9" * 5000 + b"\r\n\r\n", 400),
         (b"nonsense\r\n\r\n", 400),
+        (b"GET /\r\n\r\n", 400),
+        (b"GET  / HTTP/1.1\r\n\r\n", 400),
+        (b"GET /a b HTTP/1.1\r\n\r\n", 400),
+        (b"GET /\x1b HTTP/1.1\r\n\r\n", 400),
+        (b"GET / HTTP/1.10\r\n\r\n", 400),
+        (b"\r\n\r\n\r\nGET / HTTP/1.1\r\n\r\n", 400),
         (b"GET /" + b"x" * 70_000 + b" HTTP/1.1\r\n\r\n", 414),
         (b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 200 + b"\r\n", 431),
+        (b"GET / HTTP/1.1\r\nX: " + b"y" * 70_000 + b"\r\n\r\n", 431),
+        (b"GET / HTTP/1.1\r\n" + (b"X: " + b"y" * 7_000 + b"\r\n") * 10 + b"\r\n", 431),
         (b"GET / HTTP/9.9\r\n\r\n", 505),
         (b"POST / HTTP/1.1\r\nno colon\r\nContent-Length: 2\r\n\r\n{}", 400),
         (b"POST / HTTP/1.1\r\nX : y\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
         (b"POST / HTTP/1.1\r\n folded: x\r\nContent-Length: 2\r\n\r\n{}", 400),
+        (b"POST / HTTP/1.1\r\nX: y\r\n folded\r\nContent-Length: 2\r\n\r\n{}", 400),
+        (b"POST / HTTP/1.1\r\nX: y\rContent-Length: 2\r\n\r\n{}", 400),
+        (b"POST / HTTP/1.1\r\nX: \0\r\nContent-Length: 2\r\n\r\n{}", 400),
         (b"POST / HTTP/1.1\r\n: no name\r\nContent-Length: 2\r\n\r\n{}", 400),
         (b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400),
         (b"GET / HTTP/1.1\r\nHost: [::1\r\n\r\n", 400),
@@ -153,14 +183,6 @@ def test_clients_that_go_away_leave_no_trace(
     assert [record for record in caplog.records if record.levelno > logging.INFO] == []
 
 
-def test_a_silent_client_is_hung_up_on(tmp_path: Path) -> None:
-    with running(tmp_path / "data", Settings(idle_timeout=0.01)) as ecr:
-        address = urlsplit(ecr.endpoint)
-        with socket.create_connection((address.hostname or "", address.port or 0), timeout=10) as connection:
-            connection.sendall(b"POST / HTTP/1.1\r\nContent-Length: 100\r\n\r\nhalf")
-            assert connection.recv(100) == b""
-
-
 def test_idle_connections_do_not_keep_the_server_from_stopping(tmp_path: Path) -> None:
     with running(tmp_path / "data") as ecr:
         connection = connect(ecr)
@@ -170,20 +192,6 @@ def test_idle_connections_do_not_keep_the_server_from_stopping(tmp_path: Path) -
     assert monotonic() - began < 5, "it waited for an idle client"
     assert connection.sock.recv(1) == b""
     connection.close()
-
-
-def test_a_stalled_download_does_not_keep_the_server_from_stopping(tmp_path: Path) -> None:
-    with running(tmp_path / "data") as ecr:
-        path = blob_path(ecr)
-        address = urlsplit(ecr.endpoint)
-        stalled = socket.socket()
-        stalled.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        stalled.connect((address.hostname, address.port))
-        stalled.sendall(f"GET {path} HTTP/1.1\r\nHost: {address.netloc}\r\n\r\n".encode())
-        assert stalled.recv(9) == b"HTTP/1.1 "
-        began = monotonic()
-    stalled.close()
-    assert monotonic() - began < 5, "it waited for a client that reads nothing"
 
 
 def test_a_system_without_files_or_threads_is_waited_for(
@@ -216,14 +224,14 @@ def test_a_system_without_files_or_threads_is_waited_for(
 def test_a_head_never_leaves_without_its_answer(ecr: LocalEcr, monkeypatch: pytest.MonkeyPatch) -> None:
     # botocore reads a success out of a 200 whose body is cut off, as a kill between two sends would leave it.
     sent: list[bytes] = []
-    real = socket.socket.sendall
+    real = socket.socket.send
 
-    def sendall(connection: socket.socket, data: bytes, flags: int = 0) -> None:
-        sent.append(data)
-        real(connection, data, flags)
+    def send(connection: socket.socket, data: bytes, flags: int = 0) -> int:
+        sent.append(bytes(data))
+        return real(connection, data, flags)
 
     with client(ecr) as api:
-        monkeypatch.setattr(socket.socket, "sendall", sendall)
+        monkeypatch.setattr(socket.socket, "send", send)
         api.describe_repositories()
     answers = [data for data in sent if data.startswith(b"HTTP/1.1 200 ")]
     assert [data.partition(b"\r\n\r\n")[2] for data in answers] == [b'{"repositories":[]}']
@@ -252,11 +260,11 @@ def test_the_log_has_a_line_for_each_request_and_no_secret(tmp_path: Path, caplo
         connection.request("GET", path, headers={"Range": "bytes=0-9"})
         connection.getresponse().read()
         connection.close()
-        raw(ecr, b"GET /\x1b[2J HTTP/1.1\r\n\r\n")
+        raw(ecr, b"GET /\x9b2J HTTP/1.1\r\n\r\n")
     lines = [record.getMessage() for record in caplog.records if record.name.startswith("ecrdrag.localecr")]
     assert any(line.startswith("POST / 200 PutImage, ") for line in lines)
     assert any(f"GET {path.partition('?')[0]} 206 blob bytes 0-9/{len(BLOB)}, 10 bytes" in line for line in lines)
-    assert any(line.startswith("GET /?[2J 403 ") for line in lines)
+    assert any(line.startswith("GET /?2J 403 ") for line in lines)
     assert "Signature" not in "".join(lines)
     assert ecr.credentials[1] not in "".join(lines)
 

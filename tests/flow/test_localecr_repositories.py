@@ -163,8 +163,3 @@ def test_a_token_is_for_user_aws_and_lives_twelve_hours(ecr: LocalEcr, api: ECRC
     assert timedelta(hours=11, minutes=59) < lifetime <= timedelta(hours=12)
     assert found["proxyEndpoint"] == ecr.endpoint
     assert len(api.get_authorization_token(registryIds=[ACCOUNT, "9" * 12])["authorizationData"]) == 2
-
-
-def test_an_operation_that_is_not_emulated_says_so(api: ECRClient) -> None:
-    with pytest.raises(ClientError, match="doesn't emulate DescribeRegistry"):
-        api.describe_registry()

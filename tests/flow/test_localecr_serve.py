@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import signal
@@ -10,6 +11,7 @@ import stat
 import subprocess
 import sys
 import threading
+from contextlib import closing
 from pathlib import Path
 from time import monotonic
 from urllib.request import urlopen
@@ -60,9 +62,11 @@ def test_its_environment_is_all_that_a_client_needs(tmp_path: Path, monkeypatch:
             monkeypatch.delenv(name)
         for name, value in server.environment.items():
             monkeypatch.setenv(name, value)
-        api = boto3.session.Session().client("ecr")
-        created = api.create_repository(repositoryName="app")["repository"]
-        api.close()
+        session = boto3.session.Session()
+        with closing(session.client("ecr")) as api, closing(session.client("ecr-public", "us-east-1")) as public:
+            created = api.create_repository(repositoryName="app")["repository"]
+            in_public = public.create_repository(repositoryName="app")["repository"]
+    assert in_public["repositoryArn"] == "arn:aws:ecr-public::210987654321:repository/app"
     assert created["repositoryArn"] == "arn:aws:ecr:eu-west-1:210987654321:repository/app"
     assert server.environment["AWS_REGION"] == server.environment["AWS_DEFAULT_REGION"] == "eu-west-1"
 
@@ -76,6 +80,41 @@ def test_the_env_file_says_the_same_and_is_private(tmp_path: Path) -> None:
         lines = [shlex.split(line) for line in file.read_text().splitlines()]
         assert lines == [["export", f"{name}={value}"] for name, value in server.environment.items()]
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+def test_each_further_account_has_a_file_beside_the_env_file(tmp_path: Path) -> None:
+    others = ["210987654321", "000000000001"]
+    options = [text for account in ["123456789012", *others, *others] for text in ("--account", account)]
+    file = tmp_path / "ecr.env"
+    with served(tmp_path / "data", *options, "--env-file", str(file)) as server:
+        for account in others:
+            further = tmp_path / f"ecr.env.{account}"
+            assert stat.S_IMODE(further.stat().st_mode) == 0o600
+            exports = dict(line.removeprefix("export ").split("=", 1) for line in further.read_text().splitlines())
+            assert {name for name in exports if exports[name] != server.environment[name]} == {
+                "AWS_ACCESS_KEY_ID",
+                "AWS_SECRET_ACCESS_KEY",
+            }
+            keys = exports["AWS_ACCESS_KEY_ID"], exports["AWS_SECRET_ACCESS_KEY"]
+            with client_for(server.endpoint, keys) as api:
+                assert api.create_repository(repositoryName="app")["repository"]["registryId"] == account
+        with client_for(server.endpoint, server.credentials) as api:
+            assert api.create_repository(repositoryName="app")["repository"]["registryId"] == "123456789012"
+        code, said = end(server, signal.SIGTERM)
+    assert code == 0
+    assert [line for line in said.splitlines() if line.startswith("account ")] == [
+        f"account {account}: {file}.{account}" for account in others
+    ]
+    assert len(list(tmp_path.glob("ecr.env*"))) == 3
+
+
+def test_without_an_env_file_the_further_accounts_say_how_to_get_one(tmp_path: Path) -> None:
+    with served(tmp_path / "data", "--account", "123456789012", "--account", "210987654321") as server:
+        _, said = end(server, signal.SIGTERM)
+    assert "account 210987654321: its key pair is given with --env-file FILE, in FILE.210987654321\n" in said
+    keys = json.loads((tmp_path / "data" / "keys.json").read_text())["accounts"]
+    assert set(keys) == {"123456789012", "210987654321"}
+    assert not [pair for pair in keys.values() if pair["secret"] in said]
 
 
 def test_key_pairs_are_random_and_stay_with_the_data(tmp_path: Path) -> None:
@@ -152,6 +191,7 @@ def test_damaged_keys_are_said_to_be(tmp_path: Path) -> None:
         (["--listen", "nonsense"], "--listen takes HOST:PORT"),
         (["--listen", "127.0.0.1:99999"], "--listen takes HOST:PORT"),
         (["--account", "12"], "--account takes 12 digits"),
+        (["--account", "123456789012", "--account", "x"], "--account takes 12 digits"),
         (["--region", "Nowhere"], "--region takes a region"),
         (["--url-expiry", "0"], "--url-expiry takes a number"),
         (["--limit-rate", "0"], "'0' is no number of bytes per second"),

@@ -15,10 +15,11 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 
-from ecrdrag.localecr import LocalEcr
-from tests.localecr import REGION, client, running
+from ecrdrag.localecr import LocalEcr, Settings
+from tests.localecr import ACCOUNT, REGION, client, running
 
 TARGET = "AmazonEC2ContainerRegistry_V20150921.DescribeRepositories"
+PUBLIC_TARGET = "SpencerFrontendService.DescribeRegistries"
 
 
 @dataclass
@@ -28,9 +29,11 @@ class Reply:
     message: str
 
 
-def signed(ecr: LocalEcr, *, service: str = "ecr", region: str = REGION, body: bytes = b"{}") -> dict[str, str]:
+def signed(
+    ecr: LocalEcr, *, target: str = TARGET, service: str = "ecr", region: str = REGION, body: bytes = b"{}"
+) -> dict[str, str]:
     """Sign a DescribeRepositories as an AWS client does and return its headers."""
-    headers = {"X-Amz-Target": TARGET, "Content-Type": "application/x-amz-json-1.1"}
+    headers = {"X-Amz-Target": target, "Content-Type": "application/x-amz-json-1.1"}
     request = AWSRequest("POST", ecr.endpoint + "/", headers=headers, data=body)
     SigV4Auth(Credentials(*ecr.credentials), service, region).add_auth(request)
     return dict(request.headers.items())
@@ -108,6 +111,26 @@ def test_host_and_amz_headers_must_be_signed(ecr: LocalEcr, name: str) -> None:
 def test_a_signature_for_another_service_is_refused(ecr: LocalEcr) -> None:
     reply = post(ecr, signed(ecr, service="s3"))
     assert reply == Reply(400, "InvalidSignatureException", "Credential should be scoped to correct service: 'ecr'.")
+
+
+@pytest.mark.parametrize(("target", "service"), [(TARGET, "ecr"), (PUBLIC_TARGET, "ecr-public")])
+def test_each_service_takes_signatures_for_itself_alone(ecr: LocalEcr, target: str, service: str) -> None:
+    own = post(ecr, signed(ecr, target=target, service=service, region="us-east-1"))
+    assert own == Reply(200, "", "")
+    other = {"ecr": "ecr-public", "ecr-public": "ecr"}[service]
+    assert post(ecr, signed(ecr, target=target, service=other, region="us-east-1")) == Reply(
+        400, "InvalidSignatureException", f"Credential should be scoped to correct service: '{service}'."
+    )
+
+
+def test_the_key_says_whose_secret_it_is(tmp_path: Path) -> None:
+    with running(tmp_path / "other", Settings(accounts=(ACCOUNT, "210987654321"))) as ecr:
+        key_id, secret = ecr.credentials_of("210987654321")
+        with client(ecr, keys=(key_id, secret)) as api:
+            assert api.create_repository(repositoryName="app")["repository"]["registryId"] == "210987654321"
+        for keys in ((ecr.credentials[0], secret), (key_id, ecr.credentials[1])):
+            with client(ecr, keys=keys) as api, pytest.raises(ClientError, match="InvalidSignatureException"):
+                api.describe_repositories()
 
 
 def test_a_scope_of_another_day_is_refused(ecr: LocalEcr) -> None:

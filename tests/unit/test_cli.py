@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import logging
 import re
 import subprocess
@@ -85,6 +86,15 @@ def test_a_bug_is_said_without_a_traceback_and_shown_with_v(
 def test_ctrl_c_is_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert end_with(monkeypatch, KeyboardInterrupt()) == 130
     assert capsys.readouterr().err == "docker_pull.py: interrupted\n"
+
+
+def test_a_second_ctrl_c_is_130_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Interrupted(io.StringIO):
+        def write(self, _text: str) -> int:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys, "stderr", Interrupted())
+    assert end_with(monkeypatch, KeyboardInterrupt()) == 130
 
 
 @pytest.mark.parametrize("arguments", [[], ["fetch"], ["--verbose"]])

@@ -22,10 +22,13 @@ from werkzeug.datastructures import Headers
 from ecrdrag.cli import serve
 from ecrdrag.errors import UsageError
 from ecrdrag.localecr.faults import API_FAULTS, BLOB_FAULTS, NUMBERED, Fault, FaultLayer, FaultScript
+from ecrdrag.localecr.settings import Settings
 from ecrdrag.localecr.web.delivery import deliver, over_line, paced
 from ecrdrag.localecr.web.exchange import Answer, Body, ClientGone, Delivery, End, FileSlice, Handler, Request
+from ecrdrag.localecr.web.line import Outgoing
 from ecrdrag.localecr.web.server import HttpServer
 
+BLOB_PATH = f"/prod-us-west-2-starport-layer-bucket/123456789012/{'0' * 64}"
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 
 
@@ -46,7 +49,7 @@ class Time:
         return False
 
 
-def request(method: str = "GET", path: str = "/blob", operation: str = "", body: bytes = b"") -> Request:
+def request(method: str = "GET", path: str = BLOB_PATH, operation: str = "", body: bytes = b"") -> Request:
     headers = Headers({"X-Amz-Target": f"AmazonEC2ContainerRegistry_V20150921.{operation}"} if operation else {})
     return Request(method, path, headers, Body(io.BytesIO(body), len(body), lambda: None))
 
@@ -138,6 +141,13 @@ def test_each_kind_of_request_takes_its_own_faults_in_order_and_then_none() -> N
     assert summaries(handler, request()) == ["whole"]
 
 
+def test_a_get_of_v2_is_no_download_of_a_blob() -> None:
+    layer = FaultLayer(FaultScript(blob=(Fault("cut", 3),)))
+    blob = request(path=f"/v2/app/blobs/sha256:{'0' * 64}")
+    assert summaries(layer.wrap(whole), request(path="/v2/"), blob) == ["whole", "whole"]
+    assert layer.left == 1
+
+
 def test_a_call_takes_from_its_own_operation_before_any_other() -> None:
     script = FaultScript(api=(Fault("error"),), operations={"BatchGetImage": (Fault("throttle"),)})
     handler = FaultLayer(script).wrap(whole)
@@ -172,7 +182,7 @@ def test_a_refused_call_is_read_to_its_end_and_not_run() -> None:
         return whole(one)
 
     handler = FaultLayer(FaultScript(api=(Fault("throttle"), Fault("drop")))).wrap(run)
-    assert (handler(asked).status, asked.body.remaining, ran) == (400, 0, [])
+    assert (handler(asked).status, asked.body.finished, ran) == (400, True, [])
     lost = handler(asked)
     assert (lost.delivery, len(ran)) == (Delivery(head=False, end=End.RESET), 1)
 
@@ -215,8 +225,7 @@ def test_a_slow_line_gives_byte_by_byte() -> None:
 def received(body: bytes | FileSlice, delivery: Delivery, wait: Callable[[float], bool]) -> Iterator[tuple[int, bytes]]:
     ours, theirs = socket.socketpair()
     with closing(ours), closing(theirs):
-        ours.settimeout(10)
-        sent = deliver(ours, b"head ", body, delivery, wait=wait)
+        sent = deliver(Outgoing(ours, idle=10, rate=1), b"head ", body, delivery, wait=wait)
         ours.shutdown(socket.SHUT_WR)
         yield sent, b"".join(iter(lambda: theirs.recv(65536), b""))
 
@@ -275,7 +284,7 @@ def test_latency_comes_before_the_answer_and_holds_up_no_other_connection() -> N
         return False
 
     handler = over_line(whole, latency=0.25, rate=None)
-    server = HttpServer(("127.0.0.1", 0), handler, idle_timeout=10, wait=wait)
+    server = HttpServer(("127.0.0.1", 0), handler, Settings(), wait=wait)
     server.start()
     clients = [http.client.HTTPConnection(f"127.0.0.1:{server.port}", timeout=10) for _ in range(3)]
     try:

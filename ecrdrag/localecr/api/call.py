@@ -8,10 +8,11 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from ecrdrag.localecr.api.refusals import invalid_parameter, repository_not_found
+from ecrdrag.localecr.api.upstream import Upstreams
 from ecrdrag.localecr.api.wire import Parameters
 from ecrdrag.localecr.names import ImageName, RegistryKey, RepositoryKey
 from ecrdrag.localecr.s3.links import Links
@@ -25,7 +26,10 @@ DEFAULT_PAGE: Final = 100
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who calls: an account whose credentials were checked, in which region, and at which host name of this server."""
+    """Who calls: an account whose credentials were checked, in which region, and at which host name of this server.
+
+    Region is that of the registries that are meant: PUBLIC when ECR Public is called, wherever that is.
+    """
 
     account: str
     region: str
@@ -42,11 +46,16 @@ class Call:
     store: Store
     settings: Settings
     links: Links
+    upstreams: Upstreams
 
     @property
     def registry(self) -> RegistryKey:
-        """The registry that is meant: registryId, else the caller's own."""
-        return RegistryKey(self.parameters.text("registryId") or self.caller.account, self.caller.region)
+        """The registry that is meant: registryId, which in public may be an alias, else the caller's own."""
+        meant = RegistryKey(self.parameters.text("registryId") or self.caller.account, self.caller.region)
+        if not meant.is_public:
+            return meant
+        registries = (RegistryKey(account, meant.region) for account in self.store.keys.accounts)
+        return next((one for one in registries if one.alias == meant.account), meant)
 
     @property
     def account(self) -> str:
@@ -69,7 +78,8 @@ class Call:
         """Find the repository that is meant; raise RepositoryNotFoundException."""
         found = records.repository(self.key)
         if found is None:
-            raise repository_not_found(self.key)
+            # By the alias when the call did so: aws-samples/amazon-eks-cdk-blue-green-cicd#24.
+            raise repository_not_found(replace(self.key, account=self.parameters.text("registryId", self.account)))
         return found
 
     @property

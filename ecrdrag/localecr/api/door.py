@@ -45,7 +45,7 @@ class Api:
             raise Refusal(
                 "UnknownOperationException", f"{target[:200] or 'No X-Amz-Target header'} is no operation of ECR"
             )
-        caller = Caller(signed.account, signed.region, request.host)
+        caller = Caller(signed.account, service.registries(name, signed.region), request.host)
         output = self._registry.run(name, read_json(body), caller, service)
         return write_output(service.operation_model(name), output)
 

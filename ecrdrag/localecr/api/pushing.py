@@ -14,6 +14,7 @@ from ecrdrag.errors import UnsupportedError
 from ecrdrag.localecr.api import documents
 from ecrdrag.localecr.api.call import Call, Operation
 from ecrdrag.localecr.api.documents import Document
+from ecrdrag.localecr.api.lookup import TAG_PATTERN
 from ecrdrag.localecr.api.refusals import (
     image_exists,
     images_missing,
@@ -23,10 +24,9 @@ from ecrdrag.localecr.api.refusals import (
     wrong_image_digest,
 )
 from ecrdrag.localecr.names import ImageName
+from ecrdrag.localecr.storage.images import ACTIVE
 from ecrdrag.localecr.storage.records import Image, Records, Repository
 
-# What the server holds tags to, though the model doesn't say so: alexjurkiewicz/ecr-scan-image#40.
-TAG_PATTERN: Final = "[a-zA-Z0-9-_.]+"
 _MANIFEST: Final = "ImageManifest"
 
 
@@ -40,8 +40,8 @@ def put_image(call: Call) -> Mapping[str, object]:
     with call.store.metadata.write() as records:
         repository = call.repository(records)
         _check_references(call, records, repository.id, document)
-        is_new = _keep(call, records, repository, document, raw)
-        _set_tag(call, records, repository, document, tag, is_new=is_new)
+        is_changed = keep(call, records, repository, document, raw)
+        _set_tag(call, records, repository, document, tag, is_changed=is_changed)
     return {"image": _image(call, document, tag)}
 
 
@@ -72,9 +72,10 @@ def _check_references(call: Call, records: Records, repository: int, document: D
         raise images_missing(call.key, missing)
 
 
-def _keep(call: Call, records: Records, repository: Repository, document: Document, raw: bytes) -> bool:
-    if records.image(repository.id, str(document.digest)):
-        return False
+def keep(call: Call, records: Records, repository: Repository, document: Document, raw: bytes) -> bool:
+    """Add an image, or take it out of the archive; False when it is there already."""
+    if known := records.image(repository.id, str(document.digest)):
+        return _restore(call, records, repository, known)
     image = Image(
         digest=str(document.digest),
         media_type=document.media_type,
@@ -85,6 +86,14 @@ def _keep(call: Call, records: Records, repository: Repository, document: Docume
         raw=raw,
     )
     records.add_image(repository.id, image, _references(document))
+    return True
+
+
+def _restore(call: Call, records: Records, repository: Repository, image: Image) -> bool:
+    """The user guide on pushing an image that is archived: it's "immediately restored and removed from the archive"."""
+    if image.status(call.now) == ACTIVE:
+        return False
+    records.activate_image(repository.id, image.digest, call.now)
     return True
 
 
@@ -99,19 +108,19 @@ def _references(document: Document) -> Iterable[tuple[str, str]]:
 
 
 def _set_tag(
-    call: Call, records: Records, repository: Repository, document: Document, tag: str, *, is_new: bool
+    call: Call, records: Records, repository: Repository, document: Document, tag: str, *, is_changed: bool
 ) -> None:
     digest = str(document.digest)
     holder = records.tagged(repository.id, tag) if tag else ""
-    if holder == digest or not (tag or is_new):
+    if not is_changed and (holder == digest or not tag):
         raise image_exists(call.key, digest, tag)
-    if holder and _is_immutable(repository, tag):
+    if holder not in ("", digest) and is_immutable(repository, tag):
         raise tag_is_immutable(call.key, tag)
-    if tag:
-        records.set_tag(repository.id, tag, digest)
+    if tag and holder != digest:
+        records.set_tag(repository.id, tag, digest, call.now)
 
 
-def _is_immutable(repository: Repository, tag: str) -> bool:
+def is_immutable(repository: Repository, tag: str) -> bool:
     """Filters turn the repository's rule around for the tags that they match: the model on ImageTagMutability."""
     mutability = str(repository.settings["imageTagMutability"])
     filters = repository.settings.get("imageTagMutabilityExclusionFilters")

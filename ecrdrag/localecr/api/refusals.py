@@ -38,6 +38,16 @@ def repository_not_found(key: RepositoryKey) -> Refusal:
     )
 
 
+def registry_not_found(asked: str) -> Refusal:
+    """Refuse a registry of ECR Public; the text follows its siblings, AWS's own is not public."""
+    return Refusal("RegistryNotFoundException", f"The registry with id '{asked}' does not exist")
+
+
+def unsupported_command(operation: str, region: str) -> Refusal:
+    """Refuse a call of ECR Public in another region: codeship-library/aws-utilities#117."""
+    return Refusal("UnsupportedCommandException", f"{operation} command is only supported in {region}.")
+
+
 def repository_exists(key: RepositoryKey) -> Refusal:
     """Refuse: metaps/genova#164."""
     return Refusal(
@@ -75,6 +85,11 @@ def wrong_first_byte(key: RepositoryKey, upload: str, *, first: int, wanted: int
 def too_many_parts(limit: int) -> Refusal:
     """Refuse one part too many; the quota is public, AWS's text isn't."""
     return Refusal("LimitExceededException", f"The maximum number of layer parts ({limit}) has been reached")
+
+
+def part_too_large(limit: int) -> Refusal:
+    """Refuse a part over the quota of public registries; the quota is public, AWS's text isn't."""
+    return Refusal("LimitExceededException", f"The maximum size of a layer part ({limit} bytes) is exceeded")
 
 
 def empty_upload(key: RepositoryKey, upload: str) -> Refusal:
@@ -161,6 +176,45 @@ def image_not_found(key: RepositoryKey, image: ImageName) -> Refusal:
         "ImageNotFoundException",
         f"The image with imageId {{imageDigest:'{image.digest or 'null'}', imageTag:'{image.tag or 'null'}'}} "
         f"does not exist within the repository with name '{key.name}' in the registry with id '{key.account}'",
+    )
+
+
+def storage_class_not_supported(key: RepositoryKey, digest: str, why: str) -> Refusal:
+    """Refuse to archive an image; the text begins as the model documents the error, AWS's own is not public."""
+    return Refusal(
+        "ImageStorageClassUpdateNotSupportedException",
+        f"The requested image storage class update is not supported: image '{digest}' {_in(key)}: {why}",
+    )
+
+
+def layer_archived() -> Refusal:
+    """Refuse a download of what only archived images refer to, in its sibling's words; AWS's own are not public."""
+    return Refusal(
+        "LayerInaccessibleException",
+        "The specified layer is not available because it is associated with archived images only.",
+    )
+
+
+def lifecycle_policy_invalid(why: str) -> Refusal:
+    """Refuse a lifecycle policy: hashicorp/terraform-provider-aws#45909, simple-container-com/api#34."""
+    return invalid_parameter("LifecyclePolicyText", f"Lifecycle policy validation failure: {why}")
+
+
+def lifecycle_policy_not_found(key: RepositoryKey) -> Refusal:
+    """Refuse: iann0036/former2#16."""
+    return Refusal(
+        "LifecyclePolicyNotFoundException",
+        f"Lifecycle policy does not exist for the repository with name '{key.name}' "
+        f"in the registry with id '{key.account}'",
+    )
+
+
+def lifecycle_preview_not_found(key: RepositoryKey) -> Refusal:
+    """Refuse; the text follows its siblings, AWS's own is not public."""
+    return Refusal(
+        "LifecyclePolicyPreviewNotFoundException",
+        f"Lifecycle policy preview does not exist for the repository with name '{key.name}' "
+        f"in the registry with id '{key.account}'",
     )
 
 

@@ -8,12 +8,14 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
+from ecrdrag.localecr.api import templates
 from ecrdrag.localecr.api.call import Call, Caller
 from ecrdrag.localecr.api.refusals import Refusal
 from ecrdrag.localecr.api.services import ECR, Service
+from ecrdrag.localecr.api.upstream import Upstreams
 from ecrdrag.localecr.api.wire import check_input
 from ecrdrag.localecr.s3.links import Links
 from ecrdrag.localecr.settings import Settings
@@ -33,6 +35,7 @@ class Registry:
     settings: Settings
     links: Links
     clock: Callable[[], float] = time.time
+    upstreams: Upstreams = field(default_factory=Upstreams)
 
     def run(self, name: str, document: object, caller: Caller, service: Service = ECR) -> Mapping[str, object]:
         """Check an operation's input and run it; raise Refusal, of the kinds that the model lets it raise."""
@@ -46,6 +49,8 @@ class Registry:
             )
         call = self.call(name, document, caller, service)
         try:
+            if name in self.settings.create_on_push:
+                templates.create_on_push(call)
             return operation(call)
         except Refusal as refusal:
             if refusal.shape in {shape.name for shape in service.operation_model(name).error_shapes}:
@@ -64,4 +69,4 @@ class Registry:
                 f"User: arn:aws:iam::{caller.account}:root is not authorized to perform: {service.name}:{name}: "
                 "this local ECR is read-only",
             )
-        return Call(parameters, caller, self.clock(), self.store, self.settings, self.links)
+        return Call(parameters, caller, self.clock(), self.store, self.settings, self.links, self.upstreams)

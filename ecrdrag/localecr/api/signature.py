@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from functools import lru_cache
 from http.client import HTTPMessage
 from typing import Final
 
@@ -54,6 +55,10 @@ class _AsClaimed(SigV4Auth):
     def __init__(self, secret: str, claim: _Claim) -> None:
         super().__init__(Credentials(claim.key_id, secret), claim.service, claim.region)
         self._names = claim.signed
+        self._key = _signing_key(secret, claim.date, claim.region, claim.service)
+
+    def signature(self, string_to_sign: str, request: AWSRequest) -> str:
+        return hmac.digest(self._key, string_to_sign.encode(), "sha256").hex()
 
     def headers_to_sign(self, request: AWSRequest) -> HTTPMessage:
         chosen = HTTPHeaders()
@@ -98,7 +103,7 @@ class SignatureCheck:
 
     def _check_time(self, claim: _Claim, now: float) -> None:
         try:
-            signed = datetime.strptime(claim.moment, _TIMESTAMP).replace(tzinfo=timezone.utc).timestamp()
+            signed = _seconds(claim.moment)
         except ValueError:
             raise _incomplete("Date must be in ISO-8601 'basic format'") from None
         if signed < now - self.skew:
@@ -171,6 +176,20 @@ def _recompute(request: Request, body: bytes, claim: _Claim, secret: str) -> str
     copy.context["timestamp"] = claim.moment
     signer = _AsClaimed(secret, claim)
     return signer.signature(signer.string_to_sign(copy, signer.canonical_request(copy)), copy)
+
+
+@lru_cache(maxsize=256)
+def _signing_key(secret: str, date: str, region: str, service: str) -> bytes:
+    """Derive what a client signs with for a day: AWS general reference, "Create a signed AWS API request"."""
+    key = f"AWS4{secret}".encode()
+    for word in (date, region, service, _TERMINATOR):
+        key = hmac.digest(key, word.encode(), "sha256")
+    return key
+
+
+@lru_cache(maxsize=256)
+def _seconds(moment: str) -> float:
+    return datetime.strptime(moment, _TIMESTAMP).replace(tzinfo=timezone.utc).timestamp()
 
 
 def _basic(moment: float) -> str:

@@ -1,7 +1,7 @@
-"""Own the passwords that docker clients log in with: GetAuthorizationToken.
+"""Own the passwords that docker clients log in with: GetAuthorizationToken, and what /v2/ reads out of them.
 
-The API may enter. A password says for which registry and until when, and is signed with the server's
-own key, so that it can be checked without being kept.
+The API and /v2/ may enter. A password says for which registry and until when, and is signed with the
+server's own key, so that it can be checked without being kept.
 """
 
 from __future__ import annotations
@@ -11,29 +11,59 @@ import hashlib
 import hmac
 import json
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from typing import Final
 
 from ecrdrag.localecr.api.call import Call, Operation
+from ecrdrag.localecr.hosts import registry_host
 
+_SEAL_SIZE: Final = hashlib.sha256().digest_size
 # The user name that goes with every password: Amazon ECR user guide, registry authentication.
 USER: Final = "AWS"
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """What a password says: whose it is (nobody's in public), where it opens /v2/, and until when since 1970."""
+
+    account: str
+    region: str
+    expires: int
+
+    def seal(self, secret: str) -> str:
+        """Write the password."""
+        claims = json.dumps(asdict(self)).encode()
+        return base64.b64encode(claims + _seal(claims, secret)).decode()
+
+    @classmethod
+    def open(cls, password: str, secret: str) -> Pass:
+        """Read a password, expired or not; raise ValueError for what this server never wrote."""
+        raw = base64.b64decode(password, validate=True)
+        claims, seal = raw[:-_SEAL_SIZE], raw[-_SEAL_SIZE:]
+        if not hmac.compare_digest(seal, _seal(claims, secret)):
+            raise ValueError("the password's seal is not this server's")
+        return cls(**json.loads(claims))
+
+
+def _seal(claims: bytes, secret: str) -> bytes:
+    return hmac.new(secret.encode(), claims, hashlib.sha256).digest()
 
 
 def get_authorization_token(call: Call) -> Mapping[str, object]:
     """Give a password for each registry that is asked for."""
     accounts = call.parameters.texts("registryIds") or (call.caller.account,)
-    return {"authorizationData": [_authorization(call, account) for account in accounts]}
+    return {"authorizationData": [authorization(call, account) for account in accounts]}
 
 
-def _authorization(call: Call, account: str) -> dict[str, object]:
+def authorization(call: Call, account: str) -> dict[str, object]:
+    """Give a password for an account's registry in the caller's region, or in public; it works in no other."""
     expires = call.now + call.settings.token_lifetime
-    claims = json.dumps({"account": account, "region": call.caller.region, "expires": int(expires)}).encode()
-    seal = hmac.new(call.store.keys.token_secret.encode(), claims, hashlib.sha256).digest()
-    password = base64.b64encode(claims + seal).decode()
+    password = Pass(account, call.caller.region, int(expires)).seal(call.store.keys.token_secret)
+    endpoint = f"{call.settings.scheme}://{registry_host(call.caller.host, account)}"
     return {
         "authorizationToken": base64.b64encode(f"{USER}:{password}".encode()).decode(),
         "expiresAt": expires,
-        "proxyEndpoint": call.settings.proxy_endpoint or f"{call.settings.scheme}://{call.caller.host}",
+        "proxyEndpoint": call.settings.proxy_endpoint or endpoint,
     }
 
 

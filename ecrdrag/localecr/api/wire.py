@@ -23,6 +23,10 @@ CONTENT_TYPE: Final = "application/x-amz-json-1.1"
 _PRINTED_PATTERN: Final = {
     "RepositoryName": "(?:[a-z0-9]+(?:[._-][a-z0-9]+)*/)*[a-z0-9]+(?:[._-][a-z0-9]+)*",
 }
+# The model's pattern written so that it fails in linear time: as it is, "a" * 40 + "!" would take Python hours.
+_MATCHED_PATTERN: Final = {
+    "ScanningRepositoryFilterValue": r"[a-z0-9*]+(?:[._\-/][a-z0-9*]+)*",
+}
 _JSON_NAMES: Final = {bool: "TRUE_VALUE", int: "NUMBER_VALUE", float: "DECIMAL_VALUE", str: "STRING_VALUE"}
 _PYTHON_TYPES: Final[Mapping[str, type]] = {
     "string": str,
@@ -170,7 +174,8 @@ def _text(value: str, shape: Shape, place: str) -> str:
         raise Refusal("SerializationException", f"{place} holds half of a surrogate pair")
     _check_length(len(value), shape, place, "must")
     pattern = shape.metadata.get("pattern")
-    if pattern and not re.fullmatch(pattern, value):
+    # AWS's servers are Java, whose \w is ASCII.
+    if pattern and not re.fullmatch(_MATCHED_PATTERN.get(shape.name, pattern), value, re.ASCII):
         printed = _PRINTED_PATTERN.get(shape.name, pattern)
         raise invalid_parameter(place, f"must satisfy regular expression '{printed}'")
     choices = shape.enum if isinstance(shape, StringShape) else []

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from html import escape
 from http import HTTPStatus
 from typing import Final
@@ -67,7 +68,7 @@ def _send(whole: FileSlice, wanted: tuple[int, int | None] | None, headers: Mapp
         )
         return refuse(refusal, {"Content-Range": f"bytes */{whole.size}"})
     place = f"bytes {start}-{stop - 1}/{whole.size}"
-    part = FileSlice(whole.path, start, stop)
+    part = replace(whole, start=whole.start + start, stop=whole.start + stop)
     return Answer(HTTPStatus.PARTIAL_CONTENT, {**headers, "Content-Range": place}, part, f"blob {place}")
 
 

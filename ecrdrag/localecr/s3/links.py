@@ -32,6 +32,15 @@ _PATH: Final = re.compile(r"/prod-[a-z0-9-]+-starport-layer-bucket/[0-9]{12}/(?P
 _CREDENTIAL: Final = re.compile(r"(?P<key>[^/]+)/(?P<date>[0-9]{8})/(?P<region>[a-z0-9-]+)/s3/aws4_request")
 
 
+# Signed with the rest: this link is for a client of /v2/, which may send its password along.
+_TOLERANT: Final = "via=registry"
+
+
+def is_link(path: str) -> bool:
+    """Tell whether a path is one of a blob URL."""
+    return _PATH.fullmatch(path) is not None
+
+
 class LinkRefused(Exception):  # noqa: N818 - what a client gets, not a fault of ours
     """S3's answer to a link that isn't good: status, code, message and further XML elements."""
 
@@ -50,6 +59,8 @@ class Links:
     key: KeyPair
     expiry: int
     scheme: str = "http"
+    tolerant: bool = False
+    """Whether links put up with the password of /v2/: here it has the same host, and clients keep it for one host."""
 
     def make(self, host: str, repository: RepositoryKey, digest: Digest, now: float) -> str:
         """Return a URL that gives the blob until it expires."""
@@ -59,6 +70,7 @@ class Links:
         query = (
             f"X-Amz-Algorithm={_ALGORITHM}&X-Amz-Date={moment}&X-Amz-SignedHeaders=host"
             f"&X-Amz-Expires={self.expiry}&X-Amz-Credential={quote(credential, safe='')}"
+            f"{f'&{_TOLERANT}' if self.tolerant else ''}"
         )
         url = f"{self.scheme}://{host}{path}?{query}"
         return f"{url}&X-Amz-Signature={self._signature('GET', url, host, moment, repository.region)}"
@@ -69,7 +81,7 @@ class Links:
         values = dict(parse_qsl(request.query, keep_blank_values=True))
         if path is None or not _QUERY_NAMES & set(values):
             raise LinkRefused(403, "AccessDenied", "Access Denied")
-        if "Authorization" in request.headers:
+        if "Authorization" in request.headers and _TOLERANT not in request.query.split("&"):
             raise LinkRefused(
                 400,
                 "InvalidArgument",

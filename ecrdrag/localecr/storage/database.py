@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from ecrdrag.errors import ArchiveError
 from ecrdrag.localecr.storage.records import Records
 from ecrdrag.localecr.storage.schema import SCHEMA
 
 _SCHEMA_VERSION: Final = 2
+# Each reader has a cache of its own, of two mebibytes unless told: sqlite.org, "PRAGMA cache_size", in KiB below 0.
+_READER_CACHE: Final = -256
+_Questions = TypeVar("_Questions")
 
 
 class Database:
@@ -31,6 +34,9 @@ class Database:
         self._idle: list[sqlite3.Connection] = []
         self._idle_lock = threading.Lock()
         self._write_lock = threading.Lock()
+        self._queue_lock = threading.Lock()
+        self._queued = 0
+        self._batch: _Batch | None = None
         self._writer = self._connect()
         try:
             self._prepare()
@@ -38,15 +44,19 @@ class Database:
             self._writer.close()
             raise
 
-    @contextmanager
-    def read(self) -> Iterator[Records]:
+    def read(self) -> AbstractContextManager[Records]:
         """See one committed state, whatever is written meanwhile."""
+        return self.ask(Records)
+
+    @contextmanager
+    def ask(self, questions: Callable[[sqlite3.Connection], _Questions]) -> Iterator[_Questions]:
+        """See one committed state as read() does, by questions of one's own."""
         with self._idle_lock:
             connection = self._idle.pop() if self._idle else None
-        connection = connection or self._connect()
+        connection = connection or self._connect_reader()
         try:
             connection.execute("BEGIN")
-            yield Records(connection)
+            yield questions(connection)
         finally:
             connection.rollback()
             with self._idle_lock:
@@ -54,15 +64,20 @@ class Database:
 
     @contextmanager
     def write(self) -> Iterator[Records]:
-        """Change metadata: on disk when the block ends, as if never begun when it raises."""
-        with self._write_lock:
-            self._writer.execute("BEGIN IMMEDIATE")
-            try:
+        """Change metadata: on disk when the block ends, as if never begun when it raises.
+
+        Those who come while another writes share a transaction, and its sync, with the next ones; everybody leaves
+        once it is on disk, also who raises: what a block saw of the others is true by then.
+        """
+        batch: _Batch | None = None
+        try:
+            with self._turn() as batch:
+                self._writer.execute("SAVEPOINT turn")
                 yield Records(self._writer)
-                self._writer.commit()
-            except BaseException:
-                self._writer.rollback()
-                raise
+                self._writer.execute("RELEASE turn")
+        finally:
+            if batch is not None:
+                batch.wait()
 
     def close(self) -> None:
         """Close every connection; no read or write may be in progress."""
@@ -70,6 +85,68 @@ class Database:
             for connection in (*self._idle, self._writer):
                 connection.close()
             self._idle.clear()
+
+    @contextmanager
+    def _turn(self) -> Iterator[_Batch]:
+        """Have the writer alone, within a transaction; the last one of a queue commits."""
+        self._await_turn()
+        try:
+            yield self._begin()
+        except BaseException as error:
+            self._undo_turn(error)
+            raise
+        finally:
+            if not self._queued:
+                self._commit()
+            self._write_lock.release()
+
+    def _await_turn(self) -> None:
+        with self._queue_lock:
+            self._queued += 1
+        try:
+            self._write_lock.acquire()
+        finally:
+            with self._queue_lock:
+                self._queued -= 1
+
+    def _begin(self) -> _Batch:
+        if self._batch is None:
+            self._writer.execute("BEGIN IMMEDIATE")
+            self._batch = _Batch()
+        return self._batch
+
+    def _undo_turn(self, error: BaseException) -> None:
+        if self._batch is None:
+            return
+        try:
+            self._writer.execute("ROLLBACK TO turn")
+            self._writer.execute("RELEASE turn")
+        except sqlite3.Error:
+            # A full disk, say, undoes the whole transaction: sqlite.org, "Response To Errors Within A Transaction".
+            self._end_batch(error)
+
+    def _commit(self) -> None:
+        if self._batch is None:
+            return
+        try:
+            self._writer.commit()
+        except sqlite3.Error as error:
+            self._end_batch(error)
+        else:
+            self._end_batch(None)
+
+    def _end_batch(self, error: BaseException | None) -> None:
+        batch, self._batch = self._batch, None
+        if error is not None:
+            with suppress(sqlite3.Error):
+                self._writer.rollback()
+        if batch is not None:
+            batch.end(error)
+
+    def _connect_reader(self) -> sqlite3.Connection:
+        connection = self._connect()
+        connection.execute(f"PRAGMA cache_size = {_READER_CACHE}")
+        return connection
 
     def _connect(self) -> sqlite3.Connection:
         # isolation_level=None: transactions begin where this room says, not where the module guesses.
@@ -91,3 +168,22 @@ class Database:
                 f"{self._path} has format {version}, this version reads {_SCHEMA_VERSION}",
                 hint="serve it with the version that wrote it, or start with an empty folder",
             )
+
+
+class _Batch:
+    """Blocks of several writers in one transaction, and how it ended."""
+
+    def __init__(self) -> None:
+        self._ended = threading.Event()
+        self._error: BaseException | None = None
+
+    def end(self, error: BaseException | None) -> None:
+        """Let everybody go who waits."""
+        self._error = error
+        self._ended.set()
+
+    def wait(self) -> None:
+        """Return when all is on disk; raise sqlite3.Error when nothing is."""
+        self._ended.wait()
+        if self._error is not None:
+            raise sqlite3.OperationalError(f"a shared transaction failed: {self._error}") from self._error

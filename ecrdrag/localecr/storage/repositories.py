@@ -7,9 +7,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from typing import Final
 
 from ecrdrag.localecr.names import RegistryKey, RepositoryKey
 from ecrdrag.localecr.storage.table import Table
+
+EVERYWHERE: Final = RegistryKey("", "")
+"""Where a repository is put that each account is to find in each region as its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,17 +32,20 @@ class RepositoryTable(Table):
     def repository(self, key: RepositoryKey) -> Repository | None:
         """Find a repository."""
         row = self._run(
-            "SELECT id, created, settings FROM repository WHERE account = ? AND region = ? AND name = ?",
-            (key.account, key.region, key.name),
+            "SELECT id, created, settings FROM repository WHERE name = ?"
+            " AND (account = ? AND region = ? OR account = ? AND region = ?)",
+            (key.name, key.account, key.region, EVERYWHERE.account, EVERYWHERE.region),
         ).fetchone()
         return Repository(row[0], key, row[1], json.loads(row[2])) if row else None
 
     def repositories(self, registry: RegistryKey, *, after: str, limit: int) -> list[Repository]:
         """List repositories by name, at most limit of them, from the one after a name."""
         rows = self._run(
-            "SELECT id, name, created, settings FROM repository"
-            " WHERE account = ? AND region = ? AND name > ? ORDER BY name LIMIT ?",
-            (registry.account, registry.region, after, limit),
+            "SELECT id, name, created, settings FROM repository WHERE account = ? AND region = ? AND name > ?"
+            " UNION ALL"
+            " SELECT id, name, created, settings FROM repository WHERE account = ? AND region = ? AND name > ?"
+            " ORDER BY name LIMIT ?",
+            (registry.account, registry.region, after, EVERYWHERE.account, EVERYWHERE.region, after, limit),
         )
         return [Repository(r[0], registry.repository(r[1]), r[2], json.loads(r[3])) for r in rows]
 

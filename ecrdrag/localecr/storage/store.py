@@ -12,11 +12,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
+from typing import Final
 
 from ecrdrag.errors import ArchiveError
 from ecrdrag.localecr.storage.blobs import Blobs
 from ecrdrag.localecr.storage.database import Database
 from ecrdrag.localecr.storage.keys import Keys
+
+METADATA: Final = "ecr.sqlite"
+KEYS: Final = "keys.json"
 
 
 class Store:
@@ -26,9 +30,9 @@ class Store:
         with ExitStack() as resources:
             try:
                 folder.mkdir(parents=True, exist_ok=True)
-                resources.enter_context(_locked(folder))
-                self.keys = Keys.of(folder / "keys.json", accounts)
-                self.metadata = Database(folder / "ecr.sqlite")
+                resources.enter_context(locked(folder))
+                self.keys = Keys.of(folder / KEYS, accounts)
+                self.metadata = Database(folder / METADATA)
                 resources.callback(self.metadata.close)
                 self.blobs = Blobs(folder)
                 self._sweep()
@@ -52,12 +56,12 @@ class Store:
 
     def _sweep(self) -> None:
         with self.metadata.read() as records:
-            known = records.upload_ids()
-        self.blobs.sweep(known)
+            self.blobs.sweep(records.is_upload)
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path) -> Iterator[None]:
+    """Have a data folder alone among all processes; raise ArchiveError while another one has it."""
     # SQLite's file lock works on every system and ends with its process, however that ends.
     connection = sqlite3.connect(folder / "lock.sqlite", timeout=0, isolation_level=None, check_same_thread=False)
     try:

@@ -5,7 +5,6 @@ The HTTP server and the service may enter.
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -14,11 +13,10 @@ from time import monotonic
 from typing import Final
 
 from ecrdrag.localecr.web.exchange import Answer, ClientGone, Delivery, FileSlice, Handler, Request
+from ecrdrag.localecr.web.line import Outgoing
 
 # How much goes out at a time under a rate: short enough to look even, long enough to cost little.
 _PIECE_SECONDS: Final = 0.02
-# Lets the head of an answer leave with its body's first bytes (Linux, send(2)).
-_MORE: Final = getattr(socket, "MSG_MORE", 0)
 _BLOB_STATUSES: Final = (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT)
 
 Wait = Callable[[float], bool]
@@ -39,7 +37,7 @@ def over_line(handler: Handler, *, latency: float, rate: float | None) -> Handle
 
 
 def deliver(
-    connection: socket.socket,
+    outgoing: Outgoing,
     head: bytes,
     body: bytes | FileSlice,
     delivery: Delivery,
@@ -52,10 +50,10 @@ def deliver(
         return 0
     size = delivery.sent(body.size if isinstance(body, FileSlice) else len(body))
     if delivery.rate is None:
-        _send_at_once(connection, head, body, size)
+        _send_at_once(outgoing, head, body, size)
         return size
-    connection.sendall(head)
-    with _opened(connection, body) as put:
+    with _opened(outgoing, body) as put:
+        outgoing.send(head)
         for start, stop in paced(size, delivery.rate, wait=wait, clock=clock):
             put(start, stop)
     return size
@@ -75,28 +73,23 @@ def paced(size: int, rate: float, *, wait: Wait, clock: Callable[[], float]) -> 
         yield start, stop
 
 
-def _send_at_once(connection: socket.socket, head: bytes, body: bytes | FileSlice, size: int) -> None:
+def _send_at_once(outgoing: Outgoing, head: bytes, body: bytes | FileSlice, size: int) -> None:
     if isinstance(body, bytes):
         # One send: of a head without its body, left by a kill between the two, botocore makes an empty success.
-        connection.sendall(head + body[:size])
+        outgoing.send(head + body[:size])
     elif not size:
-        connection.sendall(head)
+        outgoing.send(head)
     else:
-        connection.sendall(head, _MORE)
-        with _opened(connection, body) as put:
+        with _opened(outgoing, body) as put:
+            outgoing.send(head, more=True)
             put(0, size)
 
 
 @contextmanager
-def _opened(connection: socket.socket, body: bytes | FileSlice) -> Iterator[Callable[[int, int], None]]:
+def _opened(outgoing: Outgoing, body: bytes | FileSlice) -> Iterator[Callable[[int, int], None]]:
     """Give a function that sends bytes [start, stop) of the body."""
     if isinstance(body, bytes):
-        yield lambda start, stop: connection.sendall(body[start:stop])
+        yield lambda start, stop: outgoing.send(body[start:stop])
         return
-    with body.path.open("rb") as file:
-
-        def put(start: int, stop: int) -> None:
-            if connection.sendfile(file, body.start + start, stop - start) != stop - start:
-                raise ClientGone(f"{body.path} is shorter than it was")
-
-        yield put
+    with body.opened() as file:
+        yield lambda start, stop: outgoing.send_file(file, body.start + start, body.start + stop)

@@ -6,17 +6,23 @@ from Handler to Handler.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import os
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
 from io import BufferedIOBase
 from pathlib import Path
+from typing import Protocol
 
 from werkzeug.datastructures import Headers
 
+from ecrdrag.localecr.web.framing import Chunked, Counted, Framing
+
 
 class BodyTooLarge(Exception):  # noqa: N818 - a reason, not a fault of ours
-    """The client announces more bytes than the limit."""
+    """The client sends, or announces, more bytes than the limit."""
 
 
 class ClientGone(ConnectionError):  # noqa: N818 - it happens, nothing is wrong
@@ -32,47 +38,134 @@ class FileSlice:
     stop: int
     modified: float = 0.0
     """Seconds since 1970."""
+    descriptor: int | None = None
+    """The file when it is open already, by whoever keeps it so; then the path says only what it is called."""
 
     @property
     def size(self) -> int:
         """Bytes in the slice."""
         return self.stop - self.start
 
+    @contextmanager
+    def opened(self) -> Iterator[FileReader]:
+        """Give the whole file, to be read by one thread."""
+        if self.descriptor is not None:
+            yield _Borrowed(self.descriptor)
+            return
+        with self.path.open("rb") as file:
+            yield file
+
+
+class FileReader(Protocol):
+    """Read a file from any byte on."""
+
+    def fileno(self) -> int:
+        """Let the system send from the file: it is told the offset each time."""
+        ...
+
+    def seek(self, offset: int, /) -> object:
+        """Go to an offset from the start of the file."""
+        ...
+
+    def read(self, size: int, /) -> bytes:
+        """Return up to size bytes and go behind them."""
+        ...
+
+
+class _Borrowed:
+    """Read a file that others read at the same time, with a position of one's own."""
+
+    _seeking = threading.Lock()
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._position = 0
+
+    def fileno(self) -> int:
+        """Let the system send from the file: it is told the offset each time."""
+        return self._descriptor
+
+    def seek(self, offset: int) -> None:
+        self._position = offset
+
+    def read(self, size: int) -> bytes:
+        if hasattr(os, "pread"):
+            data = os.pread(self._descriptor, size, self._position)
+        else:  # Windows
+            with self._seeking:
+                os.lseek(self._descriptor, self._position, os.SEEK_SET)
+                data = os.read(self._descriptor, size)
+        self._position += len(data)
+        return data
+
+
+class TooSlow(Exception):  # noqa: N818 - the client's fault, and a reason
+    """The client sends, or takes, fewer bytes in a time than it must."""
+
 
 class Body:
-    """Read the body of one request from its connection, never past its end; for one thread."""
+    """Read the body of one request from its connection, never past its end; for one thread.
 
-    def __init__(self, stream: BufferedIOBase, length: int, before_first_read: Callable[[], None]) -> None:
-        self._stream = stream
-        self._before_first_read: Callable[[], None] | None = before_first_read
+    What reads raises ClientGone, TooSlow or BadFraming when the rest of it never comes.
+    """
+
+    def __init__(self, stream: BufferedIOBase, length: int | None, before_first_read: Callable[[], None]) -> None:
         self.length = length
-        self.remaining = length
+        """Bytes that were announced; None where the body comes in chunks."""
+        self.broken: Exception | None = None
+        """Why the rest of it never comes."""
+        self._framing: Framing = Chunked(stream) if length is None else Counted(stream, length)
+        self._before_first_read: Callable[[], None] | None = before_first_read
 
     @property
     def awaited(self) -> bool:
         """Tell whether nobody has asked for a byte yet, so that the client may still hold it back."""
         return self._before_first_read is not None
 
+    @property
+    def finished(self) -> bool:
+        """Tell whether all of it was read; of chunks, also the end that follows the last byte."""
+        return self._framing.finished
+
     def read(self, size: int) -> bytes:
-        """Return size bytes, or those that are left; raise ClientGone when they never come."""
-        wanted = min(size, self.remaining)
-        data = self._begin().read(wanted) if wanted else b""
-        if len(data) < wanted:
-            raise ClientGone("the client closed the connection inside a request body")
-        self.remaining -= wanted
-        return data
+        """Return size bytes, or those that are left."""
+        with self._reading():
+            return self._framing.read(size)
 
     def read_all(self, limit: int) -> bytes:
-        """Return the whole body; raise BodyTooLarge, with nothing read, when it is over limit bytes."""
-        if self.length > limit:
+        """Return the whole body; raise BodyTooLarge when it is over limit bytes, unread where that was announced."""
+        if (self.length or 0) > limit:
             raise BodyTooLarge(f"a body of {self.length} bytes is over the limit of {limit}")
-        return self.read(self.remaining)
+        data = self.read(limit + 1)
+        if len(data) > limit:
+            raise BodyTooLarge(f"the body is over the limit of {limit} bytes")
+        return data
 
-    def _begin(self) -> BufferedIOBase:
-        if self._before_first_read is not None:
+    def blocks(self, size: int) -> Iterator[bytes]:
+        """Give the rest of the body in blocks of at most size bytes, each as soon as it is there."""
+        while block := self._read1(size):
+            yield block
+
+    def _read1(self, size: int) -> bytes:
+        with self._reading():
+            return self._framing.read1(size)
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        try:
+            self._begin()
+            yield
+        except EOFError:
+            self.broken = ClientGone("the client closed the connection inside a request body")
+            raise self.broken from None
+        except Exception as error:
+            self.broken = error
+            raise
+
+    def _begin(self) -> None:
+        if self._before_first_read is not None and not self.finished:
             self._before_first_read()
             self._before_first_read = None
-        return self._stream
 
 
 @dataclass(frozen=True, slots=True)

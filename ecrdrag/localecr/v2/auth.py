@@ -1,0 +1,90 @@
+"""Own who may enter /v2/: the passwords of GetAuthorizationToken, the bearer tokens of /token/, and anybody.
+
+The routes of /v2/ may enter. Amazon ECR user guide, "Private registry authentication", and the public one's.
+"""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Final
+
+from ecrdrag.localecr.api.registry import Registry
+from ecrdrag.localecr.api.tokens import USER, Pass
+from ecrdrag.localecr.names import RegistryKey
+from ecrdrag.localecr.v2 import answers
+from ecrdrag.localecr.v2.answers import Refused
+from ecrdrag.localecr.v2.dialects import Manner
+from ecrdrag.localecr.web.exchange import Answer, Request
+
+READING: Final = ("GET", "HEAD")
+
+
+@dataclass(frozen=True, slots=True)
+class Challenged(Exception):  # noqa: N818 - what a client gets, not a fault of ours
+    """The client is asked to log in."""
+
+    header: str
+
+    @property
+    def answer(self) -> Answer:
+        """Write the 401, as regclient/regclient#709 has it of ECR."""
+        headers = {"Content-Type": answers.PLAIN, "WWW-Authenticate": self.header}
+        return Answer(HTTPStatus.UNAUTHORIZED, headers, b"Not Authorized\n", "no login")
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """Let requests in, for one dialect at one host name; base is this server's URL there."""
+
+    registry: Registry
+    manner: Manner
+    place: RegistryKey
+    base: str
+
+    def enter(self, request: Request) -> str:
+        """Return the account that asks, empty for nobody in particular; raise Challenged or Refused."""
+        scheme, _, given = request.headers.get("Authorization", "").partition(" ")
+        if not scheme and self.registry.settings.anonymous_pull and request.method in READING:
+            return ""
+        wanted = "bearer" if self.manner.gives_tokens else "basic"
+        if scheme.lower() != wanted:
+            raise self.challenged
+        account = self._account(given if self.manner.gives_tokens else self._password(given))
+        if not account and request.method not in READING:
+            raise Refused(answers.DENIED, "Not Authorized")  # the text is a guess
+        return account
+
+    def token(self, request: Request) -> Answer:
+        """Give a bearer token: anybody's, or that of the account whose password comes along."""
+        scheme, _, given = request.headers.get("Authorization", "").partition(" ")
+        account = self._account(self._password(given)) if scheme.lower() == "basic" else ""
+        expires = int(self.registry.clock() + self.registry.settings.token_lifetime)
+        token = Pass(account, self.place.region, expires).seal(self.registry.store.keys.token_secret)
+        return answers.write_json({"token": token}, summary="token")
+
+    @property
+    def challenged(self) -> Challenged:
+        """Ask to log in."""
+        return Challenged(self.manner.challenge.format(base=self.base))
+
+    def _password(self, given: str) -> str:
+        try:
+            user, _, password = base64.b64decode(given, validate=True).decode().partition(":")
+        except ValueError:
+            user = password = ""
+        if user != USER:
+            raise self.manner.refuse_token(expired=False, base=self.base)
+        return password
+
+    def _account(self, sealed: str) -> str:
+        try:
+            found = Pass.open(sealed, self.registry.store.keys.token_secret)
+        except ValueError:
+            found = None
+        if found is None or found.region != self.place.region:
+            raise self.manner.refuse_token(expired=False, base=self.base)
+        if found.expires <= self.registry.clock():
+            raise self.manner.refuse_token(expired=True, base=self.base)
+        return found.account
