@@ -2,6 +2,7 @@
 
 conftest.py enters. Docker, podman and containerd write to /run, /var/lib, /opt and cgroups whatever flags they get;
 in here they may, and when the first process of a namespace ends, the kernel ends all that it left behind.
+The network is the machine's own, but a cell may have names of its own for addresses in it.
 """
 
 from __future__ import annotations
@@ -11,20 +12,24 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import IO
+from types import MappingProxyType
+from typing import IO, Final
 
 from tests.real.tools import missing, need
 
 CGROUP = f"ecrdrag-{os.getpid()}"
 _COVERED = ("run", "var/lib", "var/tmp", "dev/shm", "opt")
-_ENTER = 'for each in {}; do mount --bind "$0/$each" "/$each" || exit; done; exec "$@"'.format(" ".join(_COVERED))
+_HOSTS = "etc/hosts"
+_ENTER = 'for each in {}; do mount --bind "$0/$each" "/$each" || exit; done; exec "$@"'
 _PATIENCE = 60.0  # seconds; a slow machine takes 2
 _PAUSE = 0.01
 _LOG_TAIL = 4000  # characters
+NOTHING: Final = Path(os.devnull)
+_NONE: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 class Cell:
@@ -33,15 +38,24 @@ class Cell:
     Without walls, which need root, a tool only gets its own HOME.
     """
 
-    def __init__(self, folder: Path, *, walls: bool = True) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        walls: bool = True,
+        hosts: Mapping[str, str] = _NONE,
+        environment: Mapping[str, str] = _NONE,
+    ) -> None:
+        """Lay out a cell; hosts are addresses by name, and need walls."""
         self.folder = folder
-        self._prefix = _namespaces(folder) if walls else ()
+        self._prefix = _namespaces(folder, hosts) if walls else ()
         (folder / "tmp").mkdir()
         self._environment = {
             "PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin",  # mount, runc
             "HOME": str(folder),
             "TMPDIR": str(folder / "tmp"),
             "LC_ALL": "C",
+            **environment,
         }
 
     def __enter__(self) -> Cell:
@@ -54,12 +68,19 @@ class Cell:
                 Path(folder).rmdir()
         shutil.rmtree(self.folder)
 
-    def run(self, *command: str | Path, stdin: Path = Path(os.devnull)) -> str:
+    def run(self, *command: str | Path, stdin: Path = NOTHING) -> str:
         """Run a tool to its end and give what it printed; fail with its complaint if it fails."""
         with stdin.open("rb") as stream:
             done = self._run(command, stream.fileno())
         assert done.returncode == 0, f"{_words(command)} ended with {done.returncode}: {done.stderr.decode()}"
         return done.stdout.decode()
+
+    def refusal(self, *command: str | Path, stdin: Path = NOTHING) -> str:
+        """Run a tool that has to fail, and give all that it said."""
+        with stdin.open("rb") as stream:
+            done = self._run(command, stream.fileno())
+        assert done.returncode != 0, f"{_words(command)} went well: {done.stdout.decode()}"
+        return (done.stdout + done.stderr).decode()
 
     @contextmanager
     def piping(self, *command: str | Path) -> Iterator[IO[bytes]]:
@@ -116,7 +137,7 @@ def is_root() -> bool:
     return os.geteuid() == 0
 
 
-def _namespaces(folder: Path) -> tuple[str, ...]:
+def _namespaces(folder: Path, hosts: Mapping[str, str]) -> tuple[str, ...]:
     """Give the words that put a command into this folder's namespaces (unshare(1), --kill-child: all of them end)."""
     unshare = _unshare()
     for each in _COVERED:
@@ -124,8 +145,19 @@ def _namespaces(folder: Path) -> tuple[str, ...]:
             missing(f"the tools get a /{each} of their own, where our files in {folder} can't be seen: set TMPDIR=/tmp")
         (folder / each).mkdir(parents=True)
     (folder / "var/tmp").chmod(0o1777)
+    covered = [*_COVERED, *_own_names(folder, hosts)]
     flags = ("--mount", "--pid", "--fork", "--kill-child", "--mount-proc")
-    return (unshare, *flags, "--", "sh", "-c", _ENTER, str(folder))
+    return (unshare, *flags, "--", "sh", "-c", _ENTER.format(" ".join(covered)), str(folder))
+
+
+def _own_names(folder: Path, hosts: Mapping[str, str]) -> list[str]:
+    """Write a hosts(5) that knows more than the machine's own, if anything, and say which file it covers."""
+    if not hosts:
+        return []
+    (folder / _HOSTS).parent.mkdir()
+    lines = [f"{address} {name}\n" for name, address in hosts.items()]
+    (folder / _HOSTS).write_text(Path("/", _HOSTS).read_text() + "".join(lines))
+    return [_HOSTS]
 
 
 @cache

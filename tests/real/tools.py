@@ -19,6 +19,11 @@ def need(tool: str) -> str:
     return shutil.which(tool) or missing(f"{tool} is not installed")
 
 
+def want(tool: str) -> str:
+    """Give the tool's path or skip the test, in CI too: no package of Debian's has it."""
+    return shutil.which(tool) or pytest.skip(f"{tool} is not installed, and need not be")
+
+
 def missing(reason: str) -> NoReturn:
     """Skip, or fail where ECRDRAG_REAL=required, since then everything has to be there."""
     if REQUIRED:
