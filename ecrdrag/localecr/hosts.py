@@ -18,7 +18,7 @@ from ecrdrag.localecr.settings import Dialect, Settings
 
 # The hosts that amazon-ecr-credential-helper takes for ECR's, ecr-login/api/client.go, and localhost beside them.
 _PRIVATE: Final = re.compile(
-    r"(?P<account>[0-9]{12})\.dkr[.-]ecr(-fips)?\.(?P<region>[a-z0-9][a-z0-9-]*)\."
+    rf"(?P<account>[0-9]{{12}})\.dkr[.-]ecr(-fips)?\.(?!{PUBLIC}\.)(?P<region>[a-z0-9][a-z0-9-]*)\."
     r"(localhost|amazonaws\.(com(\.cn)?|eu)|on\.(aws|amazonwebservices\.com\.cn)"
     r"|sc2s\.sgov\.gov|c2s\.ic\.gov|cloud\.adc-e\.uk|csp\.hci\.ic\.gov)"
 )

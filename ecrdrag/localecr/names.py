@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from base64 import b32encode
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from hashlib import sha256
 from typing import Final
 
@@ -87,7 +87,7 @@ class ImageName:
         return {name: value for name, value in pairs.items() if value}
 
 
-@cache
+@lru_cache(maxsize=256)  # clients say what is a region
 def partition(region: str) -> tuple[str, str]:
     """Return a region's partition and DNS suffix, from botocore's endpoint data; unknown regions are in ``aws``."""
     resolver = _resolver()

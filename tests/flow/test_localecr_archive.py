@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from mypy_boto3_ecr import ECRClient
 from mypy_boto3_ecr.type_defs import ImageDetailTypeDef, ImageIdentifierTypeDef
 
+from ecrdrag.localecr.storage.records import Records
 from tests.later import Clock, moving
 from tests.localecr import ACCOUNT, digest_of, push_image, push_index, put_manifest
 
@@ -296,3 +298,16 @@ def test_a_read_only_registry_records_no_pull(tmp_path: Path) -> None:
     with moving(tmp_path, read_only=True) as (api, _):
         assert pull(api, imageTag="1") == ""
         assert "lastRecordedPullTime" not in details(api, pushed.digest)
+
+
+def test_a_pull_that_cannot_be_recorded_is_served_all_the_same(
+    later: ECRClient, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    push_image(later, "app", tag="1")
+
+    def full(*_: object) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(Records, "record_pulls", full)
+    assert pull(later, imageTag="1") == ""
+    assert "a pull of app isn't noted: database or disk is full" in caplog.text

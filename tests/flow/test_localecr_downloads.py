@@ -8,6 +8,7 @@ import re
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -207,6 +208,17 @@ def test_a_link_that_was_changed_is_refused(url: str, pattern: str, replacement:
     reply = get(changed)
     assert reply.status == (400 if code.startswith("Authorization") else 403)
     assert reply.code == code
+
+
+@pytest.mark.parametrize("added", ["X-Amz-Expires=999999999", "X-Amz-Date=20990101T000000Z", "via=registry", "x"])
+def test_a_link_with_a_fragment_is_refused_since_no_signature_covers_what_follows(url: str, added: str) -> None:
+    parts = urlsplit(url)
+    pairs = sorted(parts.query.split("&"), key=lambda pair: pair.startswith("X-Amz-Algorithm"))
+    (signature,) = [pair for pair in pairs if pair.startswith("X-Amz-Signature")]
+    query = "&".join(pair for pair in pairs if pair != signature)
+    with closing(http.client.HTTPConnection(parts.netloc, timeout=10)) as connection:
+        connection.request("GET", f"{parts.path}?{query}#&{added}&{signature}", headers={"Authorization": "Basic eA=="})
+        assert connection.getresponse().status == 403
 
 
 def test_an_authorization_header_beside_a_signed_link_is_refused_as_s3_does(url: str) -> None:

@@ -137,6 +137,7 @@ def test_continue_is_said_only_when_the_body_is_wanted(tmp_path: Path) -> None:
         (b"GET /a b HTTP/1.1\r\n\r\n", 400),
         (b"GET /\x1b HTTP/1.1\r\n\r\n", 400),
         (b"GET / HTTP/1.10\r\n\r\n", 400),
+        (b"GET /?a#b HTTP/1.1\r\n\r\n", 400),
         (b"\r\n\r\n\r\nGET / HTTP/1.1\r\n\r\n", 400),
         (b"GET /" + b"x" * 70_000 + b" HTTP/1.1\r\n\r\n", 414),
         (b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 200 + b"\r\n", 431),

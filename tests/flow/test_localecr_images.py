@@ -173,6 +173,7 @@ def test_exclusion_filters_turn_the_rule_around(api: ECRClient, mutability: str,
         (r'{"schemaVersion":2,"manifests":[],"annotations":{"a":"\udfff"}}', manifest.OCI_INDEX),
         ('{"schemaVersion":2,"manifests":[],"x":NaN}', manifest.OCI_INDEX),
         (f'{{"schemaVersion":2,"manifests":[],"x":{"[" * 9999}{"]" * 9999}}}', manifest.OCI_INDEX),
+        ('\ufeff{"schemaVersion":2,"manifests":[]}', manifest.OCI_INDEX),
     ],
 )
 def test_what_is_no_manifest_is_invalid_json_to_ecr(api: ECRClient, raw: str, media_type: str) -> None:

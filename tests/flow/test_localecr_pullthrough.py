@@ -179,7 +179,7 @@ def test_what_upstream_said_is_logged_and_loudly_if_it_may_be_mended(
     cache: Cache, caplog: pytest.LogCaptureFixture, error: EcrdragError, level: str
 ) -> None:
     cache.upstream.failure = error
-    with caplog.at_level("INFO"):
+    with caplog.at_level("INFO", "ecrdrag"):
         cache.failure(imageTag="1")
     assert [one.levelname for one in caplog.records if "can't be pulled through" in one.message] == [level]
 

@@ -101,6 +101,7 @@ BAD_POLICIES = [
     '"text"',
     "{}",
     '{"Statement": NaN}',
+    '{"Statement": {"Effect": "Allow", "Principal": "*", "Action": "ecr:*", "Sid": 1e999}}',
     "[" * 5000,
     json.dumps({"Statement": {**STATEMENT, "Condition": {"NumericEquals": {"x": float("nan")}}}}),
     '{"Statement": [{"Effect": "Allow", "Principal": "*", "Action": "ecr:*", "Sid": "\\ud800"}]}',

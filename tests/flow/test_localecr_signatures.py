@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import time
+import tracemalloc
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -16,6 +17,7 @@ from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 
 from ecrdrag.localecr import LocalEcr, Settings
+from ecrdrag.localecr.settings import MEBIBYTE
 from tests.localecr import ACCOUNT, REGION, client, running
 
 TARGET = "AmazonEC2ContainerRegistry_V20150921.DescribeRepositories"
@@ -81,6 +83,19 @@ def test_no_signature_is_a_missing_token(ecr: LocalEcr) -> None:
     )
 
 
+@pytest.mark.parametrize("key", ["", "AKIAUNKNOWN"])
+def test_a_strangers_body_is_not_kept_in_memory(ecr: LocalEcr, key: str) -> None:
+    credential = signed(ecr)["Authorization"].replace(ecr.credentials[0], key)
+    headers = signed(ecr) | {"Authorization": credential if key else ""}
+    body = bytes(16 * MEBIBYTE)
+    tracemalloc.start()
+    try:
+        assert post(ecr, headers, body).type in ("MissingAuthenticationTokenException", "UnrecognizedClientException")
+        assert tracemalloc.get_traced_memory()[1] < MEBIBYTE
+    finally:
+        tracemalloc.stop()
+
+
 def test_a_changed_body_does_not_match(ecr: LocalEcr) -> None:
     assert post(ecr, signed(ecr), b'{"maxResults":1}').type == "InvalidSignatureException"
 
@@ -141,8 +156,9 @@ def test_a_scope_of_another_day_is_refused(ecr: LocalEcr) -> None:
     assert reply.message.startswith("Date in Credential scope does not match YYYYMMDD")
 
 
-def test_a_region_that_is_no_region_is_refused(ecr: LocalEcr) -> None:
-    assert post(ecr, signed(ecr, region="../..")).type in ("InvalidSignatureException", "IncompleteSignatureException")
+@pytest.mark.parametrize("region", ["../..", "public"])
+def test_a_region_that_is_no_region_is_refused(ecr: LocalEcr, region: str) -> None:
+    assert post(ecr, signed(ecr, region=region)).type in ("InvalidSignatureException", "IncompleteSignatureException")
 
 
 @pytest.mark.parametrize(

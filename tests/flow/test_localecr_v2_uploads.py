@@ -258,3 +258,12 @@ def test_a_password_may_go_along_to_a_link_of_v2_and_to_no_other(v2: Client, api
     url = api.get_download_url_for_layer(repositoryName="app", layerDigest=layer)["downloadUrl"]
     theirs = url.removeprefix(ecr.endpoint)
     assert [v2.get(target).status for target in (ours, theirs, f"{theirs}&via=registry")] == [200, 400, 403]
+
+
+@pytest.mark.parametrize("text", ["0-0", "0-99", "9-0"])
+def test_a_stream_of_another_size_than_its_range_leaves_the_upload_as_it_was(v2: Client, text: str) -> None:
+    place = v2.begin("app")
+    reply = v2.ask("PATCH", place, iter([FIRST]), Content_Range=text)
+    assert reply.status in (400, 416)
+    assert v2.ask("PATCH", place, iter([FIRST]), Content_Range=f"0-{len(FIRST) - 1}").status == 201
+    assert v2.ask("PUT", f"{place}?digest={digest_of(WHOLE)}", SECOND).status == 201

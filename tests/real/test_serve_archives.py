@@ -66,7 +66,8 @@ def test_we_pull_the_very_archive_that_was_carried_in(shelf: Shelf, carried: Loc
 
 def test_nothing_is_pushed_there_or_deleted(skopeo: Tool, carried: Local) -> None:
     name = f"docker://{carried.name('oci')}"
-    skopeo.refusal("copy", "--src-tls-verify=false", "--dest-tls-verify=false", f"{name}:1.2", f"{name}:2")
+    flags = ("--src-tls-verify=false", "--dest-tls-verify=false")
+    assert "read-only" in skopeo.refusal("copy", *flags, f"{name}:1.2", f"{name}:2")
     skopeo.refusal("delete", "--tls-verify=false", f"{name}:1.2")
     assert carried.tags("oci") == {"1.2": str(busybox_image("oci").manifest.digest)}
 

@@ -31,14 +31,15 @@ class Late:
 def test_what_comes_is_given_and_what_goes_wrong_is_raised() -> None:
     response = requests.Response()
     assert Heads(20).ask(lambda: response, "host") is response
-    with pytest.raises(ZeroDivisionError):
-        Heads(20).ask(lambda: requests.Response() if 1 // 0 else requests.Response(), "host")
+    broken = mock.Mock(side_effect=requests.ConnectionError("broken"))
+    with pytest.raises(requests.ConnectionError, match="broken"):
+        Heads(20).ask(broken, "host")
 
 
 def test_what_takes_too_long_is_given_up_and_closed_when_it_comes() -> None:
     late = Late()
-    with pytest.raises(StalledError, match="quay.io did not answer"):
-        Heads(0.01).ask(late.send, "quay.io")
+    with pytest.raises(StalledError, match="far did not answer"):
+        Heads(0.01).ask(late.send, "far")
     assert not late.closed.is_set()
     late.due.set()
     assert late.closed.wait(20)

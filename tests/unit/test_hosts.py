@@ -1,10 +1,14 @@
-"""Where docker clients are sent by the API, by the name that the API was asked at."""
+"""What the name that a client asks at says: where docker clients are sent by the API, and which registry is meant."""
 
 from __future__ import annotations
 
 import pytest
 
-from ecrdrag.localecr.hosts import registry_host
+from ecrdrag.localecr.hosts import Place, place_of, registry_host
+from ecrdrag.localecr.names import PUBLIC, RegistryKey
+from ecrdrag.localecr.settings import Dialect, Settings
+
+SETTINGS = Settings(accounts=("1" * 12,), region="eu-west-1")
 
 
 @pytest.mark.parametrize(
@@ -23,3 +27,21 @@ from ecrdrag.localecr.hosts import registry_host
 )
 def test_the_api_of_a_region_sends_to_its_registry_and_any_other_host_to_itself(asked: str, sent: str) -> None:
     assert registry_host(asked, "123456789012") == sent
+
+
+@pytest.mark.parametrize(
+    ("host", "account", "region", "dialect"),
+    [
+        ("210987654321.dkr.ecr.us-west-2.localhost:5080", "210987654321", "us-west-2", Dialect.ECR),
+        ("210987654321.DKR-ecr-fips.us-west-2.on.aws", "210987654321", "us-west-2", Dialect.ECR),
+        ("210987654321.dkr.ecr.publicity.localhost", "210987654321", "publicity", Dialect.ECR),
+        ("public.ecr.aws", "1" * 12, PUBLIC, Dialect.PUBLIC),
+        ("127.0.0.1:5080", "1" * 12, "eu-west-1", Dialect.ECR),
+    ],
+)
+def test_a_host_says_whose_registry_is_meant(host: str, account: str, region: str, dialect: Dialect) -> None:
+    assert place_of(host, SETTINGS) == Place(RegistryKey(account, region), dialect)
+
+
+def test_no_host_of_private_registries_leads_to_public_ones() -> None:
+    assert not place_of(f"210987654321.dkr.ecr.{PUBLIC}.localhost", SETTINGS).registry.is_public

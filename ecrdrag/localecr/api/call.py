@@ -74,6 +74,12 @@ class Call:
             ImageName(one.text("imageDigest"), one.text("imageTag")) for one in self.parameters.structures("imageIds")
         )
 
+    @property
+    def image_name(self) -> ImageName:
+        """The image that imageId names."""
+        one = self.parameters.structure("imageId")
+        return ImageName(one.text("imageDigest"), one.text("imageTag"))
+
     def repository(self, records: Records) -> Repository:
         """Find the repository that is meant; raise RepositoryNotFoundException."""
         found = records.repository(self.key)

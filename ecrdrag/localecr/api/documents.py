@@ -6,7 +6,8 @@ The operations on images may enter. Parsing is ecrdrag.manifest's.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+from codecs import BOM_UTF8
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -28,6 +29,7 @@ _TRANSLATIONS: Final = {
     manifest.DOCKER_MANIFEST: (manifest.OCI_MANIFEST, _DOCKER_TO_OCI),
     manifest.OCI_MANIFEST: (manifest.DOCKER_MANIFEST, _OCI_TO_DOCKER),
 }
+_MAX_SIZE: Final = 2**63 - 1  # ImageSizeInBytes is a long in ECR's model
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +58,10 @@ class Document:
 def read(raw: bytes, media_type: str) -> Document:
     """Read a manifest that is pushed with a media type, or without one when it names its own.
 
-    Raises UnsupportedError for what is no manifest, ValueError for one whose type is unknown or contradicted,
-    and for one that couldn't be written again: with half a surrogate pair, NaN, or too deep.
+    Raises UnsupportedError for what is no manifest, ValueError for one whose type is unknown or contradicted, whose
+    blobs are too large, and for one that couldn't be written again: with half a surrogate pair, NaN, or too deep.
     """
+    _check_encoding(raw)
     document = manifest.parse_object(raw, "manifest")
     _write(document)
     declared = document.get("mediaType")
@@ -70,15 +73,18 @@ def read(raw: bytes, media_type: str) -> Document:
     artifact_type = _text(document, "artifactType")
     subject = document.get("subject")
     is_index = isinstance(parsed, manifest.Index)
-    return Document(
+    read = Document(
         digest=parsed.digest,
         media_type=parsed.media_type,
         blobs=() if isinstance(parsed, manifest.Index) else parsed.blobs,
-        children=parsed.manifests if isinstance(parsed, manifest.Index) else (),
+        children=_distinct(parsed.manifests) if isinstance(parsed, manifest.Index) else (),
         layer_count=0 if isinstance(parsed, manifest.Index) else len(parsed.layers),
         artifact_type=artifact_type or ("" if is_index else _config_type(document)),
         subject=_text(subject, "digest") if isinstance(subject, dict) else "",
     )
+    if read.blob_size > _MAX_SIZE:
+        raise ValueError(f"the manifest's blobs are said to have {read.blob_size} bytes")
+    return read
 
 
 def translate(raw: bytes, media_type: str, accepted: Collection[str]) -> tuple[bytes, str]:
@@ -98,9 +104,20 @@ def translate(raw: bytes, media_type: str, accepted: Collection[str]) -> tuple[b
     return _write(document), target
 
 
+def _check_encoding(raw: bytes) -> None:
+    """Refuse what Python's parser would take for UTF-16 or without its first character, and no other one takes."""
+    if raw.startswith(BOM_UTF8) or b"\0" in raw:
+        raise ValueError("JSON is UTF-8 without a byte order mark: RFC 8259, section 8.1")
+
+
+def _distinct(descriptors: Iterable[Descriptor]) -> tuple[Descriptor, ...]:
+    return tuple({one.digest: one for one in descriptors}.values())
+
+
 def _write(document: Mapping[str, object]) -> bytes:
+    """Write without a margin: that of a deep document would be many times its size."""
     try:
-        return json.dumps(document, indent=3, ensure_ascii=False, allow_nan=False).encode()
+        return json.dumps(document, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
     except RecursionError:
         raise ValueError("the manifest is nested too deeply") from None
 

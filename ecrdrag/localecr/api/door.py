@@ -5,6 +5,7 @@ The service may enter.
 
 from __future__ import annotations
 
+from typing import Final
 from uuid import uuid4
 
 from ecrdrag.localecr.api.call import Caller
@@ -14,6 +15,8 @@ from ecrdrag.localecr.api.services import ECR, SERVICES
 from ecrdrag.localecr.api.signature import SignatureCheck
 from ecrdrag.localecr.api.wire import CONTENT_TYPE, read_json, write_output, write_refusal
 from ecrdrag.localecr.web.exchange import Answer, BodyTooLarge, Request
+
+_BLOCK: Final = 64 * 1024
 
 
 class Api:
@@ -35,7 +38,7 @@ class Api:
 
     def _run(self, request: Request, target: str) -> bytes:
         try:
-            body = request.body.read_all(self._registry.settings.max_body)
+            body = self._read(request)
         except BodyTooLarge:
             raise Refusal("RequestEntityTooLargeException", "Request Entity Too Large", status=413) from None
         prefix, _, name = target.rpartition(".")
@@ -48,6 +51,17 @@ class Api:
         caller = Caller(signed.account, service.registries(name, signed.region), request.host)
         output = self._registry.run(name, read_json(body), caller, service)
         return write_output(service.operation_model(name), output)
+
+    def _read(self, request: Request) -> bytes:
+        """Return the body, but nothing of a stranger's, which mustn't fill the memory; raise BodyTooLarge."""
+        limit = self._registry.settings.max_body
+        if self._signatures.knows(request) or (request.body.length or 0) > limit:
+            return request.body.read_all(limit)
+        for block in request.body.blocks(_BLOCK):
+            limit -= len(block)
+            if limit < 0:
+                raise BodyTooLarge("a stranger's body is over the limit")
+        return b""
 
 
 def _headers() -> dict[str, str]:

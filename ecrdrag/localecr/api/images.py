@@ -5,6 +5,8 @@ The API may enter.
 
 from __future__ import annotations
 
+import logging
+import sqlite3
 from collections.abc import Iterable, Mapping
 from typing import Final
 
@@ -17,6 +19,8 @@ from ecrdrag.localecr.names import ImageName
 from ecrdrag.localecr.settings import HOUR
 from ecrdrag.localecr.storage.images import ACTIVE, ANY
 from ecrdrag.localecr.storage.records import Image, Records
+
+_log = logging.getLogger(__name__)
 
 # "At least once every 24 hours", the model on lastRecordedPullTime, and no oftener: users see times up to a day old.
 _PULL_RECORDED: Final = 24 * HOUR
@@ -109,11 +113,15 @@ def _pullable(call: Call, records: Records, repository: int, name: ImageName) ->
 
 
 def _record_pulls(call: Call, repository: int, pulled: Iterable[Image]) -> None:
-    """Note pulls after they were answered: one short write for each image and day, none where nothing may change."""
+    """Note pulls: one short write for each image and day, none where nothing may change."""
     due = {image.digest for image in pulled if call.now - image.pulled_at >= _PULL_RECORDED}
-    if due and not call.settings.read_only:
+    if not due or call.settings.read_only:
+        return
+    try:
         with call.store.metadata.write() as records:
             records.record_pulls(repository, due, call.now)
+    except sqlite3.Error as error:  # a full disk, say, which is no reason not to give what is there
+        _log.warning("a pull of %s isn't noted: %s", call.key.name, error)
 
 
 def _image(call: Call, name: ImageName, image: Image) -> dict[str, object]:

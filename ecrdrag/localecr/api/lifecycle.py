@@ -18,6 +18,7 @@ from ecrdrag.localecr.api.refusals import (
     lifecycle_policy_not_found,
     lifecycle_preview_not_found,
 )
+from ecrdrag.localecr.names import ImageName
 from ecrdrag.localecr.storage.images import ANY
 from ecrdrag.localecr.storage.records import Records
 from ecrdrag.localecr.storage.settings import Setting, Value
@@ -88,7 +89,8 @@ def get_lifecycle_policy_preview(call: Call) -> Mapping[str, object]:
     if preview is None:
         raise lifecycle_preview_not_found(call.key)
     results = _results(preview)
-    found = [place for place in range(start, len(results)) if _is_wanted(call, results[place])]
+    status, names = call.parameters.structure("filter").text("tagStatus", ANY), frozenset(call.image_names)
+    found = [place for place in range(start, len(results)) if _is_wanted(results[place], status, names)]
     size = call.page_size
     return {
         **_place(call),
@@ -150,15 +152,13 @@ def _start(call: Call) -> int:
     return int(start or 0)
 
 
-def _is_wanted(call: Call, result: Mapping[str, object]) -> bool:
-    digest, tags = result["imageDigest"], result["imageTags"]
+def _is_wanted(result: Mapping[str, object], status: str, names: frozenset[ImageName]) -> bool:
+    digest, tags = str(result["imageDigest"]), result["imageTags"]
     assert isinstance(tags, list)
-    status = call.parameters.structure("filter").text("tagStatus", ANY)
-    names = call.image_names
-    return status in (ANY, "TAGGED" if tags else "UNTAGGED") and (
-        not names
-        or any(name.digest in ("", digest) and (not name.tag or name.tag in tags) for name in names if name.as_output())
-    )
+    if status not in (ANY, "TAGGED" if tags else "UNTAGGED"):
+        return False
+    called = (ImageName(one, tag) for tag in tags for one in ("", digest))
+    return not names or ImageName(digest) in names or any(name in names for name in called)
 
 
 def _summary(results: list[dict[str, object]]) -> dict[str, object]:

@@ -9,6 +9,8 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
+from ecrdrag.localecr.api.call import Call
+from ecrdrag.localecr.api.refusals import image_not_found, invalid_parameter
 from ecrdrag.localecr.names import ImageName
 from ecrdrag.localecr.storage.records import Image, Records
 
@@ -58,6 +60,16 @@ def find(records: Records, repository: int, name: ImageName) -> Image | Failure:
     if image is None:
         return NOT_FOUND
     return image if name.digest in ("", tagged) else _mismatch(records, repository, name)
+
+
+def find_one(call: Call, records: Records) -> Image:
+    """Find the image that a call is about; raise ImageNotFoundException or InvalidParameterException."""
+    found = find(records, call.repository(records).id, call.image_name)
+    if found in (NOT_FOUND, MISMATCH):
+        raise image_not_found(call.key, call.image_name)
+    if isinstance(found, Failure):
+        raise invalid_parameter("imageId", found.reason)
+    return found
 
 
 def _mismatch(records: Records, repository: int, name: ImageName) -> Failure:

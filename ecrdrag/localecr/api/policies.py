@@ -151,7 +151,7 @@ def _printed(value: object, margin: str = "") -> str:
         return f"{{\n{members}\n{margin}}}" if value else "{ }"
     if isinstance(value, list):
         return f"[ {', '.join(_printed(one, margin) for one in value)} ]" if value else "[ ]"
-    return json.dumps(value, ensure_ascii=False)
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)  # a number may be too large for a float
 
 
 OPERATIONS: Final[Mapping[str, Operation]] = {

@@ -22,6 +22,7 @@ from botocore.compat import HTTPHeaders
 from botocore.credentials import Credentials
 
 from ecrdrag.localecr.api.refusals import Refusal
+from ecrdrag.localecr.names import PUBLIC
 from ecrdrag.localecr.storage.keys import Keys
 from ecrdrag.localecr.web.exchange import Request
 
@@ -88,6 +89,13 @@ class SignatureCheck:
         """Know a store's key pairs."""
         return cls({pair.key_id: (account, pair.secret) for account, pair in keys.accounts.items()}, skew)
 
+    def knows(self, request: Request) -> bool:
+        """Tell whether a request names one of the keys; whether it is signed with it, its body tells too."""
+        try:
+            return _claim(request).key_id in self.secrets
+        except Refusal:
+            return False
+
     def signed(self, request: Request, body: bytes, now: float, service: str) -> Signed:
         """Return what a well-signed request to a service proves; raise Refusal for any other request."""
         claim = _claim(request)
@@ -149,7 +157,7 @@ def _scoped(pairs: dict[str, str], moment: str) -> _Claim:
 def _check_scope(claim: _Claim, service: str) -> None:
     if claim.service != service:
         raise _refuse(f"Credential should be scoped to correct service: '{service}'.")
-    if not _REGION.fullmatch(claim.region):
+    if not _REGION.fullmatch(claim.region) or claim.region == PUBLIC:
         raise _refuse("Credential should be scoped to a valid region.")
     if claim.date != claim.moment[:8]:
         raise _refuse(

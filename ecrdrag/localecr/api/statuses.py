@@ -9,19 +9,18 @@ from collections.abc import Mapping
 from typing import Final
 
 from ecrdrag.localecr.api.call import Call, Operation
-from ecrdrag.localecr.api.lookup import MISMATCH, NOT_FOUND, Failure, find
-from ecrdrag.localecr.api.refusals import image_not_found, invalid_parameter
+from ecrdrag.localecr.api.lookup import find_one
 from ecrdrag.localecr.api.replication import destinations_of
 from ecrdrag.localecr.api.setting_refusals import scan_not_found, signing_configuration_not_found
 from ecrdrag.localecr.names import ImageName, RegistryKey
-from ecrdrag.localecr.storage.records import Image, Records
+from ecrdrag.localecr.storage.records import Image
 
 
 def describe_image_scan_findings(call: Call) -> Mapping[str, object]:
     """Say that an image was never scanned, which is so."""
     with call.store.metadata.read() as records:
-        _image(call, records)
-    raise scan_not_found(call.key, _name(call))
+        find_one(call, records)
+    raise scan_not_found(call.key, call.image_name)
 
 
 def describe_image_replication_status(call: Call) -> Mapping[str, object]:
@@ -30,7 +29,7 @@ def describe_image_replication_status(call: Call) -> Mapping[str, object]:
     AWS replicates what is pushed after a rule was made; here a rule speaks of older images too.
     """
     with call.store.metadata.read() as records:
-        image = _image(call, records)
+        image = find_one(call, records)
         destinations = destinations_of(records, call.key)
     statuses = [_not_replicated(one) for one in destinations]
     return {"repositoryName": call.key.name, "imageId": _found(call, image), "replicationStatuses": statuses}
@@ -39,7 +38,7 @@ def describe_image_replication_status(call: Call) -> Mapping[str, object]:
 def describe_image_signing_status(call: Call) -> Mapping[str, object]:
     """Say that no signing profile is meant for an image: there can be no signing rules."""
     with call.store.metadata.read() as records:
-        image = _image(call, records)
+        image = find_one(call, records)
     named = {"registryId": call.account, "repositoryName": call.key.name}
     return {**named, "imageId": _found(call, image), "signingStatuses": []}
 
@@ -49,23 +48,8 @@ def no_signing_configuration(call: Call) -> Mapping[str, object]:
     raise signing_configuration_not_found(call.registry)
 
 
-def _name(call: Call) -> ImageName:
-    name = call.parameters.structure("imageId")
-    return ImageName(name.text("imageDigest"), name.text("imageTag"))
-
-
-def _image(call: Call, records: Records) -> Image:
-    name = _name(call)
-    found = find(records, call.repository(records).id, name)
-    if found in (NOT_FOUND, MISMATCH):
-        raise image_not_found(call.key, name)
-    if isinstance(found, Failure):
-        raise invalid_parameter("imageId", found.reason)
-    return found
-
-
 def _found(call: Call, image: Image) -> dict[str, object]:
-    return ImageName(image.digest, _name(call).tag).as_output()
+    return ImageName(image.digest, call.image_name.tag).as_output()
 
 
 def _not_replicated(destination: RegistryKey) -> dict[str, object]:

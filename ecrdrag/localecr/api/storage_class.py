@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from typing import Final
 
 from ecrdrag.localecr.api.call import Call, Operation
-from ecrdrag.localecr.api.lookup import MISMATCH, NOT_FOUND, Failure, find
-from ecrdrag.localecr.api.refusals import image_not_found, invalid_parameter, storage_class_not_supported
+from ecrdrag.localecr.api.lookup import find_one
+from ecrdrag.localecr.api.refusals import storage_class_not_supported
 from ecrdrag.localecr.names import ImageName
 from ecrdrag.localecr.storage.images import ACTIVATING
 from ecrdrag.localecr.storage.records import Image, Records
@@ -18,31 +18,20 @@ from ecrdrag.localecr.storage.records import Image, Records
 
 def update_image_storage_class(call: Call) -> Mapping[str, object]:
     """Archive an image, or restore it, which takes the time that is set; where it is in the class, nothing changes."""
-    asked = call.parameters.structure("imageId")
-    name = ImageName(asked.text("imageDigest"), asked.text("imageTag"))
     with call.store.metadata.write() as records:
         repository = call.repository(records).id
-        image = _find(call, records, repository, name)
+        image = find_one(call, records)
         if call.parameters.text("targetStorageClass") == "STANDARD":
             _restore(call, records, repository, image)
         else:
             _archive(call, records, repository, image)
-        changed = _find(call, records, repository, name)
+        changed = find_one(call, records)
     return {
         "registryId": call.account,
         "repositoryName": call.key.name,
-        "imageId": ImageName(image.digest, name.tag).as_output(),
+        "imageId": ImageName(image.digest, call.image_name.tag).as_output(),
         "imageStatus": changed.status(call.now),
     }
-
-
-def _find(call: Call, records: Records, repository: int, name: ImageName) -> Image:
-    found = find(records, repository, name)
-    if found in (NOT_FOUND, MISMATCH):
-        raise image_not_found(call.key, name)
-    if isinstance(found, Failure):
-        raise invalid_parameter("imageId", found.reason)
-    return found
 
 
 def _archive(call: Call, records: Records, repository: int, image: Image) -> None:

@@ -46,6 +46,8 @@ class Gate:
     def enter(self, request: Request) -> str:
         """Return the account that asks, empty for nobody in particular; raise Challenged or Refused."""
         scheme, _, given = request.headers.get("Authorization", "").partition(" ")
+        if self.registry.settings.read_only and request.method not in READING:
+            raise Refused(answers.DENIED, "this registry is read-only")  # a login wouldn't help
         if not scheme and self.registry.settings.anonymous_pull and request.method in READING:
             return ""
         wanted = "bearer" if self.manner.gives_tokens else "basic"

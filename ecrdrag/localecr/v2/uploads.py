@@ -6,7 +6,7 @@ The routes of /v2/ may enter. A request's body is one part, of whatever size.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from http import HTTPStatus
 from typing import Final
@@ -86,10 +86,10 @@ def _take_whole(visit: Visit, upload: str) -> Answer:
 
 
 def _take(visit: Visit, upload: str) -> Upload:
-    first = _first_byte(visit)
+    first, blocks = _part(visit)
     with _calling(visit, upload) as call:
         try:
-            return layers.take_part(call, visit.request.body.blocks(_BLOCK), first)
+            return layers.take_part(call, blocks, first)
         except Refusal as refusal:
             if refusal.shape != "InvalidLayerPartException":
                 raise
@@ -101,18 +101,30 @@ def _out_of_order(visit: Visit, call: Call, refusal: Refusal) -> Refused:
     return Refused(refused.code, refused.message, _progress(visit, layers.upload_state(call)))
 
 
-def _first_byte(visit: Visit) -> int | None:
-    """Return where the body says that it belongs, None when it says nothing."""
+def _part(visit: Visit) -> tuple[int | None, Iterator[bytes]]:
+    """Return where the body says that it belongs, None when it says nothing, and its bytes, as many as it says."""
+    body = visit.request.body
     text = visit.request.headers.get("Content-Range")
     if text is None:
-        return None
+        return None, body.blocks(_BLOCK)
     match = _CONTENT_RANGE.fullmatch(text)
     if match is None:
         raise Refused(answers.WRONG_OFFSET, f"Content-Range is not START-END: {text[:100]!r}")
-    first, last = int(match[1]), int(match[2])
-    if visit.request.body.length not in (None, last - first + 1):
+    first, size = int(match[1]), int(match[2]) - int(match[1]) + 1
+    if body.length not in (None, size):
         raise Refused(answers.SIZE_INVALID, "Content-Range and Content-Length disagree")
-    return first
+    return first, _exactly(size, body.blocks(_BLOCK))
+
+
+def _exactly(size: int, blocks: Iterator[bytes]) -> Iterator[bytes]:
+    """Pass blocks on; a body in chunks shows only on its way that it isn't what was announced."""
+    for block in blocks:
+        size -= len(block)
+        if size < 0:
+            break
+        yield block
+    if size:
+        raise Refused(answers.SIZE_INVALID, "Content-Range and the body's size disagree")
 
 
 def _complete(visit: Visit, upload: str, digest: str) -> Answer:
