@@ -42,6 +42,8 @@ class Settings:
     """LayerPartTooSmallException: "at least 5MB", checked at CompleteLayerUpload."""
     max_parts: int = 4200
     """Amazon ECR service quotas, "Layer parts"."""
+    max_layer: int = 52_000 * MEBIBYTE
+    """Amazon ECR service quotas, "Maximum layer size"."""
     max_layers: int = 500
     """No AWS document; users met it: cirruslabs/tart#890, spinframework/spin#1787."""
     empty_layers: bool = False

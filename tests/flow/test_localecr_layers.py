@@ -204,6 +204,17 @@ def test_one_part_too_many_is_over_the_limit(tmp_path: Path) -> None:
             put_part(api, "app", upload, 2, b"3")
 
 
+def test_a_layer_over_the_largest_size_is_over_the_limit_and_keeps_what_it_had(tmp_path: Path) -> None:
+    with running(tmp_path / "data", Settings(max_layer=3, min_part_size=1)) as ecr, client(ecr) as api:
+        api.create_repository(repositoryName="app")
+        upload = begin(api)
+        put_part(api, "app", upload, 0, b"12")
+        with pytest.raises(api.exceptions.LimitExceededException, match="3 bytes"):
+            put_part(api, "app", upload, 2, b"34")
+        put_part(api, "app", upload, 2, b"3")
+        assert complete(api, upload, digest_of(b"123")) == digest_of(b"123")
+
+
 def test_of_many_writers_of_one_offset_one_wins(api: ECRClient, monkeypatch: pytest.MonkeyPatch) -> None:
     upload = begin(api)
     parts = [bytes([letter]) * 1000 for letter in range(8)]

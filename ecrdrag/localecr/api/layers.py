@@ -21,6 +21,7 @@ from ecrdrag.localecr.api.refusals import (
     layer_exists,
     layer_inaccessible,
     layer_not_found,
+    layer_too_large,
     part_too_small,
     too_many_parts,
     upload_not_found,
@@ -85,12 +86,21 @@ def take_part(call: Call, blocks: Iterable[bytes], first: int | None) -> Upload:
             raise wrong_first_byte(call.key, upload.id, first=first, wanted=upload.received)
         if upload.parts >= call.settings.max_parts:
             raise too_many_parts(call.settings.max_parts)
-        size = growing.append(blocks, upload.received)
+        size = growing.append(_within(call.settings.max_layer, upload.received, blocks), upload.received)
         if size:
             upload = upload.with_part(size, smallest=call.settings.min_part_size)
             _acknowledge(call, upload)
             growing.acknowledged()
     return upload
+
+
+def _within(limit: int, received: int, blocks: Iterable[bytes]) -> Iterator[bytes]:
+    """Pass blocks on until a layer is too large."""
+    for block in blocks:
+        received += len(block)
+        if received > limit:
+            raise layer_too_large(limit)
+        yield block
 
 
 def complete_layer_upload(call: Call) -> Mapping[str, object]:

@@ -87,6 +87,11 @@ def too_many_parts(limit: int) -> Refusal:
     return Refusal("LimitExceededException", f"The maximum number of layer parts ({limit}) has been reached")
 
 
+def layer_too_large(limit: int) -> Refusal:
+    """Refuse a layer of too many bytes; the quota is public, AWS's text isn't."""
+    return Refusal("LimitExceededException", f"The maximum layer size ({limit} bytes) has been reached")
+
+
 def part_too_large(limit: int) -> Refusal:
     """Refuse a part over the quota of public registries; the quota is public, AWS's text isn't."""
     return Refusal("LimitExceededException", f"The maximum size of a layer part ({limit} bytes) is exceeded")

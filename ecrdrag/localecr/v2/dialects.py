@@ -117,6 +117,7 @@ def settings_in(dialect: Dialect, settings: Settings) -> Settings:
         settings,
         min_part_size=0,
         max_parts=sys.maxsize,
+        max_layer=sys.maxsize,
         max_layers=sys.maxsize,
         empty_layers=True,
         loose_layers=True,
