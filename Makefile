@@ -21,6 +21,8 @@ test: $(VENV)/.dev
 bench: $(VENV)/.local
 	$(BIN)/python -m tests.bench.pull --json .bench/pull.json
 	$(BIN)/python -m tests.bench.push
+	$(BIN)/python -m tests.bench.serving
+	$(BIN)/python -m tests.bench.crowd
 
 clean:
 	rm -rf $(VENV) .demo .bench build dist *.egg-info
