@@ -218,7 +218,7 @@ def test_a_link_with_a_fragment_is_refused_since_no_signature_covers_what_follow
     query = "&".join(pair for pair in pairs if pair != signature)
     with closing(http.client.HTTPConnection(parts.netloc, timeout=10)) as connection:
         connection.request("GET", f"{parts.path}?{query}#&{added}&{signature}", headers={"Authorization": "Basic eA=="})
-        assert connection.getresponse().status == 403
+        assert connection.getresponse().status == 400
 
 
 def test_an_authorization_header_beside_a_signed_link_is_refused_as_s3_does(url: str) -> None:

@@ -41,7 +41,7 @@ def no_thread_left() -> Iterator[None]:
     yield
     for thread in set(threading.enumerate()) - before:  # who looked ahead is left alone to end by itself
         thread.join(PATIENCE)
-    assert set(threading.enumerate()) == before
+    assert set(threading.enumerate()) <= before  # those of others may have ended meanwhile
 
 
 @pytest.fixture

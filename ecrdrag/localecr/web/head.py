@@ -85,7 +85,7 @@ def read_head(stream: BufferedIOBase) -> Head:
     hosts = headers.getlist("Host") or [""]
     if len(hosts) > 1 or not _is_host(hosts[0]):
         raise BadHead(HTTPStatus.BAD_REQUEST, "Bad Host")
-    if b"#" in match[2]:  # no part of a request target (section 3.2), and signers stop reading there
+    if b"#" in match[2]:  # no part of a request target (section 3.2), and no signature covers what follows
         raise BadHead(HTTPStatus.BAD_REQUEST, "Bad request target")
     # A target of two slashes would be read as a host by whoever takes it for a URL.
     target = re.sub("^//+", "/", match[2].decode("latin-1"))
