@@ -115,6 +115,12 @@ def test_continue_is_said_only_when_the_body_is_wanted(tmp_path: Path) -> None:
         assert unwanted.startswith(b"HTTP/1.1 413 ")
 
 
+def test_a_client_that_did_not_wait_for_continue_reads_the_answer_all_the_same(tmp_path: Path) -> None:
+    with running(tmp_path / "small", Settings(max_body=1000)) as ecr:
+        head = b"POST / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: %d\r\n\r\n"
+        assert raw(ecr, head % 8_000_000 + bytes(8_000_000)).startswith(b"HTTP/1.1 413 ")
+
+
 @pytest.mark.parametrize(
     ("head", "status"),
     [

@@ -201,3 +201,14 @@ def test_the_command_says_what_it_found_and_ends(folder: Path) -> None:
     assert (code, out) == (6, f"{KEY.arn}: layer {digest_of(LAYER)} has no blob\n")
     assert "1 broken" in err
     assert verify(folder / "blobs")[0] == 7
+
+
+def test_blobs_without_metadata_are_neither_sound_nor_garbage(folder: Path) -> None:
+    (folder / "ecr.sqlite").write_bytes(b"")  # as a copy is that left ecr.sqlite-wal behind
+    kept = sorted((folder / "blobs" / "sha256").iterdir())
+    for _ in range(2):
+        with pytest.raises(ArchiveError, match="holds no metadata"):
+            scrub(folder, print)
+        with pytest.raises(ArchiveError, match="holds no metadata"):
+            Store(folder, [ACCOUNT])
+    assert sorted((folder / "blobs" / "sha256").iterdir()) == kept

@@ -13,7 +13,7 @@ import os
 import threading
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -134,11 +134,18 @@ class Blobs:
                 self._removing.discard(hexadecimal)
                 self._register.notify_all()
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is no blob at all."""
+        with closing(self.names()) as names:
+            return next(names, None) is None
+
     def names(self) -> Generator[str, None, None]:
         """Give the sha256 of every blob; what comes or goes meanwhile may be among them or not."""
         with os.scandir(self._blobs) as entries:
             for entry in entries:
-                yield entry.name
+                if entry.is_file(follow_symlinks=False):
+                    yield entry.name
 
     def upload_size(self, upload: str) -> int:
         """Return how many bytes there are of an upload, acknowledged or not."""

@@ -19,6 +19,9 @@ from ecrdrag.localecr.storage.schema import SCHEMA
 _SCHEMA_VERSION: Final = 2
 # Each reader has a cache of its own, of two mebibytes unless told: sqlite.org, "PRAGMA cache_size", in KiB below 0.
 _READER_CACHE: Final = -256
+# Each keeps two files open.
+_MAX_IDLE: Final = 16
+
 _Questions = TypeVar("_Questions")
 
 
@@ -29,8 +32,9 @@ class Database:
     killed process leaves the last committed state: sqlite.org, "Write-Ahead Logging" and "PRAGMA synchronous".
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, may_begin: bool = True) -> None:
         self._path = path
+        self._may_begin = may_begin
         self._idle: list[sqlite3.Connection] = []
         self._idle_lock = threading.Lock()
         self._write_lock = threading.Lock()
@@ -50,7 +54,7 @@ class Database:
 
     @contextmanager
     def ask(self, questions: Callable[[sqlite3.Connection], _Questions]) -> Iterator[_Questions]:
-        """See one committed state as read() does, by questions of one's own."""
+        """See one committed state as read() does, by questions of one's own, whose answers are read to their end."""
         with self._idle_lock:
             connection = self._idle.pop() if self._idle else None
         connection = connection or self._connect_reader()
@@ -60,7 +64,11 @@ class Database:
         finally:
             connection.rollback()
             with self._idle_lock:
-                self._idle.append(connection)
+                is_spare = len(self._idle) >= _MAX_IDLE
+                if not is_spare:
+                    self._idle.append(connection)
+            if is_spare:
+                connection.close()
 
     @contextmanager
     def write(self) -> Iterator[Records]:
@@ -96,9 +104,11 @@ class Database:
             self._undo_turn(error)
             raise
         finally:
-            if not self._queued:
-                self._commit()
-            self._write_lock.release()
+            try:
+                if not self._queued:
+                    self._commit()
+            finally:
+                self._write_lock.release()
 
     def _await_turn(self) -> None:
         with self._queue_lock:
@@ -111,8 +121,9 @@ class Database:
 
     def _begin(self) -> _Batch:
         if self._batch is None:
+            batch = _Batch()
             self._writer.execute("BEGIN IMMEDIATE")
-            self._batch = _Batch()
+            self._batch = batch
         return self._batch
 
     def _undo_turn(self, error: BaseException) -> None:
@@ -124,6 +135,9 @@ class Database:
         except sqlite3.Error:
             # A full disk, say, undoes the whole transaction: sqlite.org, "Response To Errors Within A Transaction".
             self._end_batch(error)
+        except BaseException as failed:
+            self._end_batch(failed)
+            raise
 
     def _commit(self) -> None:
         if self._batch is None:
@@ -132,13 +146,16 @@ class Database:
             self._writer.commit()
         except sqlite3.Error as error:
             self._end_batch(error)
+        except BaseException as error:  # of SQLITE_NOMEM Python makes a MemoryError
+            self._end_batch(error)
+            raise
         else:
             self._end_batch(None)
 
     def _end_batch(self, error: BaseException | None) -> None:
         batch, self._batch = self._batch, None
         if error is not None:
-            with suppress(sqlite3.Error):
+            with suppress(sqlite3.Error, MemoryError):
                 self._writer.rollback()
         if batch is not None:
             batch.end(error)
@@ -161,6 +178,12 @@ class Database:
 
     def _prepare(self) -> None:
         (version,) = self._writer.execute("PRAGMA user_version").fetchone()
+        if version == 0 and not self._may_begin:
+            # A copy without its WAL looks like a new file; without metadata, every blob would count as garbage.
+            raise ArchiveError(
+                f"{self._path} holds no metadata",
+                hint=f"put it back, with {self._path.name}-wal beside it, or begin with an empty folder",
+            )
         if version == 0:
             self._writer.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version = {_SCHEMA_VERSION}; COMMIT;")
         elif version != _SCHEMA_VERSION:

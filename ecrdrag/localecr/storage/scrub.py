@@ -87,7 +87,7 @@ def _scrub(folder: Path, complaints: _Complaints) -> Tally:
     except ArchiveError as error:
         complaints.add(str(error))
     blobs = Blobs(folder)
-    with closing(Database(folder / METADATA)) as metadata, metadata.ask(_Rows) as rows:
+    with closing(Database(folder / METADATA, may_begin=False)) as metadata, metadata.ask(_Rows) as rows:
         for line in rows.damage(blobs):
             complaints.add(line)
         garbage = size = count = 0

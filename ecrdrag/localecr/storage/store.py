@@ -32,9 +32,9 @@ class Store:
                 folder.mkdir(parents=True, exist_ok=True)
                 resources.enter_context(locked(folder))
                 self.keys = Keys.of(folder / KEYS, accounts)
-                self.metadata = Database(folder / METADATA)
-                resources.callback(self.metadata.close)
                 self.blobs = Blobs(folder)
+                self.metadata = Database(folder / METADATA, may_begin=self.blobs.is_empty)
+                resources.callback(self.metadata.close)
                 self._sweep()
             except (OSError, sqlite3.Error) as error:
                 raise ArchiveError(

@@ -119,7 +119,7 @@ class Connection:
         self._send(head, answer, began)
         if answer.delivery.breaks(0 if _is_bare(head, answer) else answer.size):
             self._break_off(answer.delivery.end)
-        elif not body.finished and not (head.expects and body.awaited):
+        elif not body.finished:  # also where "100 Continue" wasn't said: RFC 9110, 10.1.1, lets a client go ahead
             self._linger()
 
     def _ask(self, request: Request) -> Answer:

@@ -118,11 +118,6 @@ class Body:
         self._before_first_read: Callable[[], None] | None = before_first_read
 
     @property
-    def awaited(self) -> bool:
-        """Tell whether nobody has asked for a byte yet, so that the client may still hold it back."""
-        return self._before_first_read is not None
-
-    @property
     def finished(self) -> bool:
         """Tell whether all of it was read; of chunks, also the end that follows the last byte."""
         return self._framing.finished

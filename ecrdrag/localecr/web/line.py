@@ -33,6 +33,9 @@ _MAX_SENDFILE: Final = 1 << 30
 # Where it can't be done from such a file, sendfile(2) says so.
 _NO_SENDFILE: Final = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
 _BLOCK: Final = 256 * 1024
+# Under TLS a send ends when all of it has gone, and a timeout doesn't tell how much has: with the timeout that
+# servers have by default, this keeps a client waiting for no more than a least rate of 546 bytes per second.
+_MAX_TLS_SEND: Final = 32 * 1024
 # Lets the head of an answer leave with its body's first bytes (Linux, send(2)).
 _MORE: Final = getattr(socket, "MSG_MORE", 0)
 
@@ -122,6 +125,7 @@ class Outgoing:
     def __init__(self, client: socket.socket, *, idle: float, rate: float, clock: Clock = monotonic) -> None:
         client.settimeout(idle)
         self._client = client
+        self._most = _MAX_TLS_SEND if isinstance(client, ssl.SSLSocket) else sys.maxsize
         self._idle = idle
         self._clock = clock
         self._sent = 0
@@ -133,7 +137,7 @@ class Outgoing:
         flags = _MORE if more and not isinstance(self._client, ssl.SSLSocket) else 0
         left = memoryview(data)
         while left:
-            left = left[self._send_some(left, flags) :]
+            left = left[self._send_some(left[: self._most], flags) :]
 
     def send_file(self, file: FileReader, start: int, stop: int) -> None:
         """Send bytes [start, stop) of a file without holding them; raise ClientGone when it has fewer."""

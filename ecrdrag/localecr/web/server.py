@@ -152,7 +152,7 @@ class HttpServer:
             while not self.stopping:
                 selector.select()
                 if self._has_room():
-                    self._take()
+                    self._try_to_take()
 
     def _has_room(self) -> bool:
         """Wait for room for one more connection; tell whether there is, or the server stops."""
@@ -162,6 +162,12 @@ class HttpServer:
             if self._room.acquire(timeout=_LONG_PAUSE if self._dismiss_oldest() else _PAUSE):
                 return True
         return False
+
+    def _try_to_take(self) -> None:
+        try:
+            self._take()
+        except Exception as error:  # noqa: BLE001 - out of memory, say: a server that goes deaf helps nobody
+            _pause(error)
 
     def _take(self) -> None:
         try:
