@@ -24,7 +24,7 @@ from ecrdrag.reference import EcrHost
 from ecrdrag.registry import ecr_parts
 from ecrdrag.registry.ecr_api import EcrApi
 from ecrdrag.registry.ecr_errors import client_failure
-from ecrdrag.registry.transport import CONNECT_TIMEOUT, READ_TIMEOUT
+from ecrdrag.registry.http import CONNECT_TIMEOUT, READ_TIMEOUT
 
 _CA_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")  # what requests looks at, after AWS's own
 # In all, unless the user's AWS settings say otherwise. The stories and engines try again by themselves, for longer;

@@ -10,14 +10,13 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Final
-from urllib.parse import urlencode, urljoin, urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import requests
-import urllib3
 
 from ecrdrag.content import Digest
 from ecrdrag.errors import (
@@ -34,15 +33,14 @@ from ecrdrag.manifest import INDEX_TYPES, MANIFEST_TYPES, MAX_MANIFEST_SIZE
 from ecrdrag.registry.body import BUFFER_SIZE, Body, Patience
 from ecrdrag.registry.challenge import Challenge, parse_challenges
 from ecrdrag.registry.heads import Heads
-from ecrdrag.registry.transport import (
-    CONNECT_TIMEOUT,
+from ecrdrag.registry.http import (
     HEADERS,
-    MAX_REDIRECTS,
     MIN_RATE,
     READ_TIMEOUT,
     SMALL_BODY,
+    Connections,
     host_of,
-    shut_down,
+    origin_of,
     translated,
 )
 
@@ -91,15 +89,11 @@ class Distribution:
         self._url = url.rstrip("/")
         self._host = host_of(url)
         self._login = login
-        self._ca_bundle = ca_bundle
         self._read_timeout, self._min_rate = read_timeout, min_rate
-        # No session: its cookies have no place here, and it would send a netrc login to every host on the way.
-        self._adapter = requests.adapters.HTTPAdapter(pool_connections=connections, pool_maxsize=connections)
+        self._connections = Connections(connections, ca_bundle=ca_bundle, read_timeout=read_timeout)
         self._lock = threading.Lock()
         self._passes: dict[str, _Pass] = {}
         self._heads = Heads(2 * read_timeout)
-        self._live: set[urllib3.BaseHTTPResponse] = set()
-        self._aborted = False
 
     def check(self) -> None:
         """Ask whether it is a registry and lets us in."""
@@ -130,12 +124,8 @@ class Distribution:
 
     def abort(self) -> None:
         """Wake every thread that waits for bytes; later requests fail at once."""
-        with self._lock:
-            self._aborted = True
-            live = list(self._live)
+        self._connections.abort()  # first: a thread that waited for a head asks no more
         self._heads.abort()
-        for raw in live:
-            shut_down(raw)
 
     def __enter__(self) -> Distribution:
         return self
@@ -144,7 +134,7 @@ class Distribution:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.abort()
-        self._adapter.close()
+        self._connections.close()
 
     @contextmanager
     def _manifest(self, method: str, repository: str, reference: str | Digest) -> Iterator[requests.Response]:
@@ -159,7 +149,7 @@ class Distribution:
         """Give the reply to a request that is let in, its body unread; only what happens in here is translated."""
         with translated(self._host):
             response = self._answered(method, f"{self._url}/v2/{path}", {**HEADERS, "Accept": accept}, scope)
-        with self._watched(response):
+        with self._connections.watched(response):
             if response.status_code != requests.codes.ok:
                 raise self._refusal(response, what)
             yield response
@@ -168,40 +158,16 @@ class Distribution:
         """Send a request, once more with what a challenge asks for."""
         known = self._known(scope)
         response = self._send(method, url, {**headers, "Authorization": known} if known else headers)
-        if response.status_code != requests.codes.unauthorized or _origin(response.url) != _origin(self._url):
+        if response.status_code != requests.codes.unauthorized or origin_of(response.url) != origin_of(self._url):
             return response
-        with self._watched(response):
+        with self._connections.watched(response):
             response.raw.read(SMALL_BODY)
             challenges = parse_challenges(response.headers.get("WWW-Authenticate", ""))
         header = self._authorization(challenges, scope)
         return self._send(method, url, {**headers, "Authorization": header}) if header else response
 
     def _send(self, method: str, url: str, headers: Mapping[str, str]) -> requests.Response:
-        self._check_aborted()
-        return self._heads.ask(lambda: self._follow(method, url, headers), host_of(url))
-
-    def _follow(self, method: str, url: str, headers: Mapping[str, str]) -> requests.Response:
-        """Follow redirects, a few, never away from TLS, and without Authorization to another host."""
-        for _ in range(MAX_REDIRECTS + 1):
-            self._check_aborted()
-            response = self._adapter.send(
-                requests.Request(method, url, dict(headers)).prepare(),
-                stream=True,
-                timeout=(CONNECT_TIMEOUT, self._read_timeout),
-                verify=self._ca_bundle,
-                proxies=requests.utils.get_environ_proxies(url, no_proxy=None),
-            )
-            if not response.is_redirect:
-                return response
-            with response:
-                target = urljoin(url, response.headers["Location"])
-                response.raw.read(SMALL_BODY)  # one that is read to its end leaves the connection for the next
-            if urlsplit(target).scheme not in ("https", urlsplit(url).scheme):
-                raise TransferError(f"{host_of(url)} redirects to what is not https, which is not followed")
-            if _origin(target) != _origin(url):
-                headers = {name: value for name, value in headers.items() if name != "Authorization"}
-            url = target
-        raise TransferError(f"{host_of(url)} redirects more than {MAX_REDIRECTS} times")
+        return self._heads.ask(lambda: self._connections.send(method, url, headers), host_of(url))
 
     def _known(self, scope: str) -> str:
         with self._lock:
@@ -233,24 +199,11 @@ class Distribution:
         headers = {**HEADERS, "Authorization": _basic_header(login)} if login else HEADERS
         begun = time.monotonic()
         response = self._send("GET", f"{realm}{'&' if urlsplit(realm).query else '?'}{query}", headers)
-        with self._watched(response):
+        with self._connections.watched(response):
             if response.status_code != requests.codes.ok:
                 raise self._refusal(response, f"a token for {scope or self._host}", host_of(realm))
             token, lifetime = _read_token(b"".join(bytes(view) for view in self._views(response, _MAX_TOKEN_REPLY)))
         return _Pass(f"Bearer {token}", begun + lifetime - _MARGIN)
-
-    @contextmanager
-    def _watched(self, response: requests.Response) -> Iterator[None]:
-        """Let abort() end a reply, and end it with the block."""
-        with closing(response):
-            with self._lock:
-                self._live.add(response.raw)
-            try:
-                self._check_aborted()
-                yield
-            finally:
-                with self._lock:
-                    self._live.discard(response.raw)
 
     def _views(self, response: requests.Response, limit: int | None = None) -> Iterator[memoryview]:
         """Yield a reply's body; raise UnsupportedError over limit bytes, TransientError when some are missing."""
@@ -282,19 +235,10 @@ class Distribution:
             return TransientError(text)
         return TransferError(text)
 
-    def _check_aborted(self) -> None:
-        if self._aborted:
-            raise TransferError("the transfer was stopped")
-
 
 def _pull(repository: str) -> str:
     """Name what is asked for, as distribution's docs/content/spec/auth/scope.md has it."""
     return f"repository:{repository}:pull"
-
-
-def _origin(url: str) -> tuple[str, str | None, int | None]:
-    parts = urlsplit(url)
-    return parts.scheme, parts.hostname, parts.port
 
 
 def _basic_header(login: Login) -> str:

@@ -1,37 +1,24 @@
-"""Own HTTP for blobs: one pool of connections, ranged GETs, checked replies, no secret in any text.
+"""Own ranged GETs of blobs: what is asked for, replies that are checked, bytes as they come.
 
 The registry's ends may enter.
-
-requests and urllib3 put whole URLs, signature and all, into exception texts. Nothing of theirs
-leaves this room: their errors are put into our own words, ``from None``.
 """
 
 from __future__ import annotations
 
 import re
-import socket
-import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Final
-from urllib.parse import urljoin, urlsplit
 
 import requests
-import urllib3
 
-from ecrdrag import __version__
 from ecrdrag.content import Turns
-from ecrdrag.errors import BusyError, IntegrityError, RangeIgnoredError, StalledError, TransferError, TransientError
+from ecrdrag.errors import BusyError, IntegrityError, RangeIgnoredError, TransientError
 from ecrdrag.registry.body import Body, Patience
 from ecrdrag.registry.ends import Unlimited
+from ecrdrag.registry.http import HEADERS, MIN_RATE, READ_TIMEOUT, SMALL_BODY, Connections, host_of, translated
 
-CONNECT_TIMEOUT: Final = 10.0  # seconds
-READ_TIMEOUT: Final = 30.0  # seconds without a byte
-MIN_RATE: Final = 1024.0  # bytes per second, over READ_TIMEOUT; a line that shares less between its requests is dead
-MAX_REDIRECTS: Final = 5
-HEADERS: Final = {"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": f"ecrdrag/{__version__}"}
-SMALL_BODY: Final = 4096  # bytes; as much is read of what comes with an error or a redirect
 _CONTENT_RANGE: Final = re.compile(r"bytes (\d+)-(\d+)/(\d+)")  # RFC 9110, 14.4
 _S3_ERROR: Final = re.compile(r"<Code>([A-Za-z]{1,64})</Code>\s*<Message>([^<]{0,200})</Message>")
 # RFC 9110, 15: the server asks for another try later.
@@ -61,16 +48,9 @@ class BlobTransport:
         read_timeout: float = READ_TIMEOUT,
         min_rate: float = MIN_RATE,
     ) -> None:
-        # No session: its cookies and ~/.netrc have no place beside a presigned URL, and it reads the whole environment
-        # for each request.
-        self._adapter = requests.adapters.HTTPAdapter(pool_connections=connections, pool_maxsize=connections)
-        self._ca_bundle = ca_bundle
-        self._proxies: dict[str, Mapping[str, str]] = {}
+        self._connections = Connections(connections, ca_bundle=ca_bundle, read_timeout=read_timeout)
         self._turns = turns or Unlimited()
         self._read_timeout, self._min_rate = read_timeout, min_rate
-        self._lock = threading.Lock()
-        self._live: set[urllib3.BaseHTTPResponse] = set()
-        self._aborted = False
 
     def read_range(self, url: str, *, start: int, stop: int, size: int) -> Iterator[memoryview]:
         """Yield bytes [start, stop) of the size bytes behind url.
@@ -96,11 +76,7 @@ class BlobTransport:
     def abort(self) -> None:
         """Wake every thread that waits for bytes; later requests fail at once."""
         self._turns.abort()
-        with self._lock:
-            self._aborted = True
-            live = list(self._live)
-        for raw in live:
-            shut_down(raw)
+        self._connections.abort()
 
     def __enter__(self) -> BlobTransport:
         return self
@@ -109,59 +85,13 @@ class BlobTransport:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.abort()  # a request that lost a race may still wait for bytes
-        self._adapter.close()
+        self._connections.close()
 
     @contextmanager
     def _open(self, url: str, start: int, stop: int) -> Iterator[requests.Response]:
-        with self._get(url, {**HEADERS, "Range": f"bytes={start}-{stop - 1}"}) as response:
-            with self._lock:
-                self._live.add(response.raw)
-            try:
-                self._check_aborted()
-                yield response
-            finally:
-                with self._lock:
-                    self._live.discard(response.raw)
-
-    def _get(self, url: str, headers: dict[str, str]) -> requests.Response:
-        """Follow redirects, a few, and never away from TLS."""
-        for _ in range(MAX_REDIRECTS + 1):
-            self._check_aborted()
-            response = self._adapter.send(
-                requests.Request("GET", url, headers).prepare(),
-                stream=True,
-                timeout=(CONNECT_TIMEOUT, self._read_timeout),
-                verify=self._ca_bundle,
-                proxies=self._proxies_for(url),
-            )
-            if not response.is_redirect:
-                return response
-            with response:
-                target = urljoin(url, response.headers["Location"])
-                response.raw.read(SMALL_BODY)  # one that is read to its end leaves the connection for the next
-            if urlsplit(target).scheme not in ("https", urlsplit(url).scheme):
-                raise TransferError(f"{host_of(url)} redirects to what is not https, which is not followed")
-            url = target
-        raise TransferError(f"{host_of(url)} redirects more than {MAX_REDIRECTS} times")
-
-    def _proxies_for(self, url: str) -> Mapping[str, str]:
-        """Look a host's proxies up in the environment, once."""
-        host = host_of(url)
-        if host not in self._proxies:
-            self._proxies[host] = requests.utils.get_environ_proxies(url, no_proxy=None)
-        return self._proxies[host]
-
-    def _check_aborted(self) -> None:
-        if self._aborted:
-            raise TransferError("the transfer was stopped")
-
-
-def host_of(url: str) -> str:
-    """Return the host in a URL, for people to read."""
-    try:
-        return urlsplit(url).hostname or "the server"
-    except ValueError:
-        return "the server"
+        response = self._connections.send("GET", url, {**HEADERS, "Range": f"bytes={start}-{stop - 1}"})
+        with self._connections.watched(response):
+            yield response
 
 
 def _check_reply(response: requests.Response, host: str, start: int, stop: int, size: int) -> None:
@@ -202,47 +132,3 @@ def _refusal(response: requests.Response, host: str) -> TransientError:
     if status >= requests.codes.internal_server_error or status in _TRY_LATER:
         return TransientError(text)
     return LinkRefusedError(text)
-
-
-def shut_down(raw: urllib3.BaseHTTPResponse) -> None:
-    """Wake the thread that reads from a response, where urllib3 can (2.3 and newer)."""
-    shutdown = getattr(raw, "shutdown", None)
-    if shutdown is not None:
-        with suppress(OSError, ValueError, RuntimeError):  # it has ended by itself
-            shutdown()
-
-
-@contextmanager
-def translated(host: str) -> Iterator[None]:
-    """Put what HTTP raises into our words, without a URL in them."""
-    try:
-        yield
-    except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
-        raise _in_our_words(error, host) from None
-
-
-def _in_our_words(error: Exception, host: str) -> TransferError:
-    if "CERTIFICATE_VERIFY_FAILED" in str(error):
-        return TransferError(
-            f"the certificate of {host} can't be verified",
-            hint="set AWS_CA_BUNDLE to your organisation's certificates",
-        )
-    for kinds, ours, words in _TRANSIENT:
-        if isinstance(error, kinds):
-            return ours(words.format(host=host))
-    return TransferError(f"{host} can't be read from: {type(error).__name__}")
-
-
-_TRANSIENT: Final[tuple[tuple[tuple[type[Exception], ...], type[TransientError], str], ...]] = (
-    ((requests.exceptions.ProxyError,), TransientError, "the proxy for {host} does not answer"),
-    ((requests.exceptions.ConnectTimeout,), TransientError, "connecting to {host} timed out"),
-    (
-        (requests.exceptions.ReadTimeout, urllib3.exceptions.ReadTimeoutError, socket.timeout),
-        StalledError,
-        "{host} sent nothing for too long",
-    ),
-    ((requests.exceptions.SSLError, urllib3.exceptions.SSLError), TransientError, "the TLS connection to {host} broke"),
-    ((urllib3.exceptions.IncompleteRead,), TransientError, "{host} closed the connection before the end"),
-    ((requests.exceptions.ConnectionError,), TransientError, "no connection to {host}"),
-    ((urllib3.exceptions.ProtocolError, ConnectionError), BusyError, "the connection to {host} broke"),
-)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from ecrdrag.localecr.api.call import Call, Operation, next_token
+from ecrdrag.localecr.api.call import Call, Operation
 from ecrdrag.localecr.api.refusals import invalid_parameter
 from ecrdrag.localecr.api.setting_refusals import exclusion_exists, exclusion_not_found, too_many_exclusions
 from ecrdrag.localecr.names import RegistryKey
@@ -76,9 +76,9 @@ def list_pull_time_update_exclusions(call: Call) -> Mapping[str, object]:
     """List excluded principals."""
     (after,) = call.page_start(1)
     with call.store.metadata.read() as records:
-        found = records.registry_settings(call.registry, _EXCLUSION, after=after, limit=call.page_size + 1)
-    page = [one.name for one in found[: call.page_size]]
-    return {"pullTimeUpdateExclusions": page, "nextToken": next_token(page[-1:]) if len(found) > len(page) else None}
+        found = records.registry_settings(call.registry, _EXCLUSION, after=after, limit=call.page_limit)
+    page, token = call.page(found, lambda one: [one.name])
+    return {"pullTimeUpdateExclusions": [one.name for one in page], "nextToken": token}
 
 
 def _name(call: Call) -> str:

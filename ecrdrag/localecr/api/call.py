@@ -9,7 +9,7 @@ import base64
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, TypeVar
 
 from ecrdrag.localecr.api.refusals import invalid_parameter, repository_not_found
 from ecrdrag.localecr.api.upstream import Upstreams
@@ -22,6 +22,9 @@ from ecrdrag.localecr.storage.store import Store
 
 # DescribeImages, DescribeRepositories and ListImages: "up to 100 results", the model's documentation of maxResults.
 DEFAULT_PAGE: Final = 100
+
+
+_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +95,18 @@ class Call:
     def page_size(self) -> int:
         """How many results are wanted at once."""
         return self.parameters.number("maxResults", DEFAULT_PAGE)
+
+    @property
+    def page_limit(self) -> int:
+        """How many results to ask for: one more than is wanted tells whether there is another page."""
+        return self.page_size + 1
+
+    def page(
+        self, found: Sequence[_Result], words: Callable[[_Result], Sequence[str]]
+    ) -> tuple[Sequence[_Result], str | None]:
+        """Cut what was found by page_limit to a page; return it with nextToken, which carries the last one's words."""
+        page = found[: self.page_size]
+        return page, next_token(words(page[-1])) if len(found) > len(page) else None
 
     def page_start(self, words: int) -> list[str]:
         """Return the words that nextToken carries, empty ones at the start; raise InvalidParameterException."""

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from ecrdrag.localecr.api import documents, pullthrough
-from ecrdrag.localecr.api.call import Call, Operation, next_token
+from ecrdrag.localecr.api.call import Call, Operation
 from ecrdrag.localecr.api.lookup import INACCESSIBLE, Failure, find
 from ecrdrag.localecr.api.refusals import image_not_found
 from ecrdrag.localecr.api.wire import Parameters
@@ -58,10 +58,9 @@ def list_images(call: Call) -> Mapping[str, object]:
             status=wanted.text("imageStatus", ACTIVE),
             now=call.now,
             after=ImageName(digest, tag),
-            limit=call.page_size + 1,
+            limit=call.page_limit,
         )
-    page = found[: call.page_size]
-    token = next_token([page[-1].digest, page[-1].tag]) if len(found) > len(page) else None
+    page, token = call.page(found, lambda name: [name.digest, name.tag])
     return {"imageIds": [name.as_output() for name in page], "nextToken": token}
 
 
@@ -81,11 +80,11 @@ def describe_images(call: Call) -> Mapping[str, object]:
             status=wanted.text("imageStatus", ACTIVE),
             now=call.now,
             after=after,
-            limit=call.page_size + 1,
+            limit=call.page_limit,
         )
-        page = found[: call.page_size]
+        page, token = call.page(found, lambda image: [image.digest])
         details = [_details(call, records, repository, image) for image in page]
-    return {"imageDetails": details, "nextToken": next_token([page[-1].digest]) if len(found) > len(page) else None}
+    return {"imageDetails": details, "nextToken": token}
 
 
 def batch_delete_image(call: Call) -> Mapping[str, object]:

@@ -14,7 +14,7 @@ from typing import Final
 from botocore.model import ListShape, Shape, StructureShape
 
 from ecrdrag.localecr.api import images, layers, policies, public_catalog, pushing, repositories, tagging, tokens
-from ecrdrag.localecr.api.call import Call, Operation, next_token
+from ecrdrag.localecr.api.call import Call, Operation
 from ecrdrag.localecr.api.refusals import part_too_large, registry_not_found
 from ecrdrag.localecr.api.wire import service_model
 from ecrdrag.localecr.settings import MEBIBYTE
@@ -57,13 +57,13 @@ def describe_image_tags(call: Call) -> Mapping[str, object]:
     (after,) = call.page_start(1)
     with call.store.metadata.read() as records:
         repository = call.repository(records).id
-        found = records.tags_by_name(repository, after=after, limit=call.page_size + 1)
-        page = found[: call.page_size]
+        found = records.tags_by_name(repository, after=after, limit=call.page_limit)
+        page, token = call.page(found, lambda tag: [tag.name])
         details = [
             {"imageTag": tag.name, "createdAt": tag.created, "imageDetail": _image_of(records, repository, tag.digest)}
             for tag in page
         ]
-    return {"imageTagDetails": details, "nextToken": next_token([page[-1].name]) if len(found) > len(page) else None}
+    return {"imageTagDetails": details, "nextToken": token}
 
 
 def upload_layer_part(call: Call) -> Mapping[str, object]:

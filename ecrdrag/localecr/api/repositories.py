@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from ecrdrag.localecr.api.call import Call, Operation, next_token
+from ecrdrag.localecr.api.call import Call, Operation
 from ecrdrag.localecr.api.refusals import (
     invalid_parameter,
     repository_exists,
@@ -70,9 +70,8 @@ def describe_repositories(call: Call) -> Mapping[str, object]:
         if names:
             return {"repositories": [describe(one) for one in _named(call, records, names)]}
         (after,) = call.page_start(1)
-        found = records.repositories(call.registry, after=after, limit=call.page_size + 1)
-    page = found[: call.page_size]
-    token = next_token([page[-1].key.name]) if len(found) > len(page) else None
+        found = records.repositories(call.registry, after=after, limit=call.page_limit)
+    page, token = call.page(found, lambda one: [one.key.name])
     return {"repositories": [describe(one) for one in page], "nextToken": token}
 
 

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Final
 
 from ecrdrag.errors import EcrdragError
-from ecrdrag.localecr.api.call import Call, Operation, next_token
+from ecrdrag.localecr.api.call import Call, Operation
 from ecrdrag.localecr.api.prefixes import ROOT, closest, key_of
 from ecrdrag.localecr.api.pulling_refusals import (
     rule_exists,
@@ -106,12 +106,10 @@ def describe_pull_through_cache_rules(call: Call) -> Mapping[str, object]:
     prefixes = call.parameters.texts("ecrRepositoryPrefixes")
     with call.store.metadata.read() as records:
         if prefixes:
-            page = [_find(call, records, key_of(prefix)) for prefix in prefixes]
-            found = page
+            found = [_find(call, records, key_of(prefix)) for prefix in prefixes]
         else:
-            found = records.registry_settings(call.registry, KIND, after=after, limit=call.page_size + 1)
-            page = found[: call.page_size]
-    token = next_token([page[-1].name]) if len(found) > len(page) else None
+            found = records.registry_settings(call.registry, KIND, after=after, limit=call.page_limit)
+    page, token = call.page(found, lambda one: [one.name])
     described = [_describe(call, one, (*_CREATED, "updatedAt")) for one in page]
     return {"pullThroughCacheRules": described, "nextToken": token}
 

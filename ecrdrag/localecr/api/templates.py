@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Final
 
 from ecrdrag.localecr.api import lifecycle, lifecycle_text, policies, repositories
-from ecrdrag.localecr.api.call import Call, Operation, next_token
+from ecrdrag.localecr.api.call import Call, Operation
 from ecrdrag.localecr.api.prefixes import closest, key_of
 from ecrdrag.localecr.api.pulling_refusals import template_exists, template_not_found
 from ecrdrag.localecr.api.refusals import invalid_parameter, lifecycle_policy_invalid, repository_not_found
@@ -56,11 +56,10 @@ def describe_repository_creation_templates(call: Call) -> Mapping[str, object]:
     with call.store.metadata.read() as records:
         if prefixes:
             named = (records.registry_setting(call.registry, KIND, key_of(prefix)) for prefix in prefixes)
-            page = found = [one for one in named if one]
+            found = [one for one in named if one]
         else:
-            found = records.registry_settings(call.registry, KIND, after=after, limit=call.page_size + 1)
-            page = found[: call.page_size]
-    token = next_token([page[-1].name]) if len(found) > len(page) else None
+            found = records.registry_settings(call.registry, KIND, after=after, limit=call.page_limit)
+    page, token = call.page(found, lambda one: [one.name])
     described = [_describe(one) for one in page]
     return {"registryId": call.account, "repositoryCreationTemplates": described, "nextToken": token}
 
