@@ -27,7 +27,8 @@ from ecrdrag.localecr.api.refusals import Refusal, layer_inaccessible
 from ecrdrag.localecr.api.wire import CONTENT_TYPE, service_model, write_refusal
 from ecrdrag.localecr.s3.downloads import refuse as write_s3_refusal
 from ecrdrag.localecr.s3.links import LinkRefused, is_link
-from ecrdrag.localecr.web.exchange import Answer, Body, Delivery, End, FileSlice, Handler, Request
+from ecrdrag.localecr.web.exchange import Answer, Body, Delivery, End, Handler, Request
+from ecrdrag.localecr.web.files import FileSlice
 
 BLOB: Final = "blob"
 API: Final = "api"

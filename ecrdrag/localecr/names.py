@@ -11,6 +11,7 @@ from functools import cache, lru_cache
 from hashlib import sha256
 from typing import Final
 
+from botocore.exceptions import UnknownRegionError
 from botocore.loaders import create_loader
 from botocore.regions import EndpointResolver
 
@@ -89,20 +90,15 @@ class ImageName:
 
 @lru_cache(maxsize=256)  # clients say what is a region
 def partition(region: str) -> tuple[str, str]:
-    """Return a region's partition and DNS suffix, from botocore's endpoint data; unknown regions are in ``aws``."""
+    """Return a region's partition and DNS suffix, from botocore's endpoint data; what fits none is in ``aws``."""
     resolver = _resolver()
-    known = region in _regions()
-    name = resolver.get_partition_for_region(region) if known else "aws"
+    try:
+        name = resolver.get_partition_for_region(region)
+    except UnknownRegionError:
+        name = "aws"
     return name, resolver.get_partition_dns_suffix(name)
 
 
 @cache
 def _resolver() -> EndpointResolver:
     return EndpointResolver(create_loader().load_data("endpoints"))
-
-
-@cache
-def _regions() -> frozenset[str]:
-    resolver = _resolver()
-    names = resolver.get_available_partitions()
-    return frozenset(region for name in names for region in resolver.get_available_endpoints("ec2", name))

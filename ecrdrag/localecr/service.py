@@ -108,8 +108,7 @@ class LocalEcr:
         if self._server is None:
             raise RuntimeError("the local ECR isn't running")
         host = _reachable(self._listen[0])
-        scheme = "http" if self._tls is None else "https"
-        return f"{scheme}://{f'[{host}]' if ':' in host else host}:{self._server.port}"
+        return f"{self.settings.scheme}://{f'[{host}]' if ':' in host else host}:{self._server.port}"
 
     @property
     def credentials(self) -> tuple[str, str]:

@@ -52,8 +52,6 @@ class Settings:
     """Whether layers are given out that no image refers to; ECR answers LayerInaccessibleException."""
     max_rules: int = 50
     """Amazon ECR service quotas, "Pull through cache rules per registry"."""
-    upstream_check: float = 24 * HOUR
-    """How long a tag that was pulled through is believed: 24 hours, the user guide on pull-through caches."""
     create_on_push: frozenset[str] = frozenset({"InitiateLayerUpload", "PutImage"})
     """What creates a missing repository, given a template; AWS says only that it is a push."""
     max_body: int = 32 * MEBIBYTE
@@ -87,9 +85,7 @@ class Settings:
     min_rate: float = 1024.0
     """Bytes per second of a body, over idle_timeout of waiting for the client, below which it is given up."""
     scheme: str = "http"
-    """What the URLs begin with that are handed out: https where the server has a certificate, or a proxy has."""
-    proxy_endpoint: str = ""
-    """Where GetAuthorizationToken sends docker clients; empty means the host that was asked."""
+    """What the URLs begin with that are handed out: https where the server has a certificate."""
 
     @property
     def account(self) -> str:

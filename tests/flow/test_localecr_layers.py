@@ -14,7 +14,8 @@ from botocore.exceptions import ClientError
 from mypy_boto3_ecr import ECRClient
 
 from ecrdrag.localecr import LocalEcr, Settings
-from ecrdrag.localecr.storage.blobs import Blobs, Growing
+from ecrdrag.localecr.storage.blobs import Blobs
+from ecrdrag.localecr.storage.growing import Growing
 from tests.localecr import ACCOUNT, DOCKER_LAYER, client, digest_of, push_blob, push_image, running
 from tests.putting import put_part
 

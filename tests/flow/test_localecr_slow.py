@@ -16,7 +16,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from ecrdrag.localecr import LocalEcr, Settings
-from ecrdrag.localecr.web.exchange import Answer, FileSlice, Handler, Request
+from ecrdrag.localecr.web.exchange import Answer, Handler, Request
+from ecrdrag.localecr.web.files import FileSlice
 from ecrdrag.localecr.web.server import HttpServer
 from tests.localecr import Recorder, running, served
 

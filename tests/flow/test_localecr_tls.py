@@ -25,7 +25,8 @@ from mypy_boto3_ecr import ECRClient
 
 from ecrdrag.errors import UsageError
 from ecrdrag.localecr import LocalEcr, Settings
-from ecrdrag.localecr.web.exchange import Answer, FileSlice, Handler, Request
+from ecrdrag.localecr.web.exchange import Answer, Handler, Request
+from ecrdrag.localecr.web.files import FileSlice
 from ecrdrag.localecr.web.tls import hang_up, server_context, shake_hands, wrap
 from tests.certificate import CERTIFICATE, LOCKED_KEY, OTHER_KEY, write_certificate
 from tests.localecr import REGION, ROOT, Recorder, clean_environment, push_image, served

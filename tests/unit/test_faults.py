@@ -24,7 +24,8 @@ from ecrdrag.errors import UsageError
 from ecrdrag.localecr.faults import API_FAULTS, BLOB_FAULTS, NUMBERED, Fault, FaultLayer, FaultScript
 from ecrdrag.localecr.settings import Settings
 from ecrdrag.localecr.web.delivery import deliver, over_line, paced
-from ecrdrag.localecr.web.exchange import Answer, Body, ClientGone, Delivery, End, FileSlice, Handler, Request
+from ecrdrag.localecr.web.exchange import Answer, Body, ClientGone, Delivery, End, Handler, Request
+from ecrdrag.localecr.web.files import FileSlice
 from ecrdrag.localecr.web.line import Outgoing
 from ecrdrag.localecr.web.server import HttpServer
 

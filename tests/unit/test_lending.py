@@ -12,7 +12,7 @@ import pytest
 from ecrdrag.content import Digest, Extent
 from ecrdrag.localecr.storage.blobs import Blobs
 from ecrdrag.localecr.storage.lending import Lent
-from ecrdrag.localecr.web.exchange import FileSlice
+from ecrdrag.localecr.web.files import FileSlice
 
 CONTENT = bytes(range(256)) * 64
 DIGEST = Digest.of(CONTENT)
@@ -46,7 +46,7 @@ def test_a_file_without_a_name_is_read_by_its_descriptor(file: Path) -> None:
         file.unlink()
         found = Lent.of(Extent(opened.fileno(), 6, len(CONTENT), "archive")).find()
         assert found is not None
-        assert found.descriptor == opened.fileno()
+        assert found.file == opened.fileno()
         assert read(found) == CONTENT
         assert opened.tell() == 0  # nobody else's position is moved
         assert os.fstat(opened.fileno()).st_nlink == 0
@@ -54,7 +54,7 @@ def test_a_file_without_a_name_is_read_by_its_descriptor(file: Path) -> None:
 
 def test_readers_of_one_descriptor_do_not_move_each_other(file: Path) -> None:
     def pieces(start: int) -> bytes:
-        with FileSlice(file, 0, 0, descriptor=opened.fileno()).opened() as reader:
+        with FileSlice(opened.fileno(), 0, 0).opened() as reader:
             reader.seek(start)
             return b"".join(reader.read(7) for _ in range(1000))
 

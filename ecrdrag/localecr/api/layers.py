@@ -28,7 +28,7 @@ from ecrdrag.localecr.api.refusals import (
     wrong_first_byte,
     wrong_layer_digest,
 )
-from ecrdrag.localecr.storage.blobs import Growing
+from ecrdrag.localecr.storage.growing import Growing
 from ecrdrag.localecr.storage.records import Layer, Records, Upload
 
 # The pattern of LayerDigest in ECR's model; the list of BatchCheckLayerAvailability isn't held to it there.

@@ -31,6 +31,7 @@ from ecrdrag.localecr.api.pulling_refusals import no_upstream_image, no_upstream
 from ecrdrag.localecr.api.rules import Rule, no_upstream, rule_for
 from ecrdrag.localecr.api.upstream import Upstream
 from ecrdrag.localecr.names import ImageName
+from ecrdrag.localecr.settings import HOUR
 from ecrdrag.localecr.storage.blobs import ALGORITHM
 from ecrdrag.localecr.storage.records import Records
 from ecrdrag.manifest import INDEX_TYPES, MANIFEST_TYPES
@@ -39,6 +40,8 @@ _log = logging.getLogger(__name__)
 
 CHECKED: Final = "pull-through-cache-check"
 """The kind of setting whose time says when a tag was last looked up upstream; its name is the tag."""
+# How long a tag is believed: 24 hours, the user guide on pull-through caches.
+_BELIEVED: Final = 24 * HOUR
 # What one pull holds in memory at most, beside one manifest: the largest public indexes have a hundred images.
 _MAX_TREE: Final = 1000
 _MAX_TREE_BYTES: Final = 64 * 1024 * 1024
@@ -142,7 +145,7 @@ def _is_due(call: Call, records: Records, name: ImageName) -> bool:
     if not (name.tag and repository):
         return False
     checked = records.repository_setting(repository.id, CHECKED, name.tag)
-    return call.now - (checked.changed if checked else found.pushed) >= call.settings.upstream_check
+    return call.now - (checked.changed if checked else found.pushed) >= _BELIEVED
 
 
 def _is_stored_by(digest: str) -> bool:

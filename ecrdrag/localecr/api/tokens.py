@@ -59,11 +59,10 @@ def authorization(call: Call, account: str) -> dict[str, object]:
     """Give a password for an account's registry in the caller's region, or in public; it works in no other."""
     expires = call.now + call.settings.token_lifetime
     password = Pass(account, call.caller.region, int(expires)).seal(call.store.keys.token_secret)
-    endpoint = f"{call.settings.scheme}://{registry_host(call.caller.host, account)}"
     return {
         "authorizationToken": base64.b64encode(f"{USER}:{password}".encode()).decode(),
         "expiresAt": expires,
-        "proxyEndpoint": call.settings.proxy_endpoint or endpoint,
+        "proxyEndpoint": f"{call.settings.scheme}://{registry_host(call.caller.host, account)}",
     }
 
 

@@ -13,11 +13,13 @@ from http import HTTPStatus
 from typing import Final
 from uuid import uuid4
 
+from werkzeug.datastructures import Range
 from werkzeug.http import http_date, parse_etags, parse_range_header
 
 from ecrdrag.localecr.s3.links import LinkRefused, Links
 from ecrdrag.localecr.storage.blobs import Blobs
-from ecrdrag.localecr.web.exchange import Answer, FileSlice, Request
+from ecrdrag.localecr.web.exchange import Answer, Request
+from ecrdrag.localecr.web.files import FileSlice
 
 _BLOB_TYPE: Final = "application/octet-stream"
 
@@ -53,17 +55,16 @@ class Downloads:
         return _send(found, _range(request, hexadecimal), headers)
 
 
-def _send(whole: FileSlice, wanted: tuple[int, int | None] | None, headers: Mapping[str, str]) -> Answer:
+def _send(whole: FileSlice, wanted: Range | None, headers: Mapping[str, str]) -> Answer:
     if wanted is None:
         return Answer(HTTPStatus.OK, headers, whole, "blob")
-    start, stop = _resolve(wanted, whole.size)
+    start, stop = _resolve(wanted.ranges[0], whole.size)
     if start >= whole.size:
-        requested = f"bytes={wanted[0]}-{'' if wanted[1] is None else wanted[1] - 1}"
         refusal = LinkRefused(
             HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE,
             "InvalidRange",
             "The requested range is not satisfiable",
-            RangeRequested=requested,
+            RangeRequested=wanted.to_header(),
             ActualObjectSize=str(whole.size),
         )
         return refuse(refusal, {"Content-Range": f"bytes */{whole.size}"})
@@ -79,7 +80,7 @@ def _resolve(wanted: tuple[int, int | None], size: int) -> tuple[int, int]:
     return start, size if stop is None else min(stop, size)
 
 
-def _range(request: Request, etag: str) -> tuple[int, int | None] | None:
+def _range(request: Request, etag: str) -> Range | None:
     """Return the range that is asked for; S3 takes a malformed one, several, and an If-Range that fails, for none."""
     condition = request.headers.get("If-Range", "")
     if condition and not parse_etags(condition).contains(etag):
@@ -87,7 +88,7 @@ def _range(request: Request, etag: str) -> tuple[int, int | None] | None:
     parsed = parse_range_header(request.headers.get("Range"))
     if parsed is None or parsed.units != "bytes" or len(parsed.ranges) != 1:
         return None
-    return parsed.ranges[0]
+    return parsed
 
 
 def _is_known(request: Request, etag: str) -> bool:

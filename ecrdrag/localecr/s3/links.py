@@ -120,7 +120,7 @@ class Links:
             )
 
     def _signature(self, method: str, url: str, host: str, moment: str, region: str) -> str:
-        signer = S3SigV4QueryAuth(Credentials(self.key.key_id, self.key.secret), "s3", region, expires=self.expiry)
+        signer = S3SigV4QueryAuth(Credentials(self.key.key_id, self.key.secret), "s3", region)
         request = AWSRequest(method=method, url=url, headers={"Host": host})
         request.context["timestamp"] = moment
         return signer.signature(signer.string_to_sign(request, signer.canonical_request(request)), request)

@@ -18,13 +18,10 @@ from pathlib import Path
 from typing import Final
 
 from ecrdrag.content import Digest, Extent
-from ecrdrag.localecr.storage.folders import Folder
+from ecrdrag.localecr.storage.folders import Folder, sync_folder
 from ecrdrag.localecr.storage.growing import Growing
-from ecrdrag.localecr.storage.keys import sync_folder
 from ecrdrag.localecr.storage.lending import Lent
-from ecrdrag.localecr.web.exchange import FileSlice
-
-__all__ = ["Blobs", "Growing"]
+from ecrdrag.localecr.web.files import FileSlice
 
 ALGORITHM: Final = "sha256"
 
@@ -155,10 +152,6 @@ class Blobs:
     def discard(self, upload: str) -> None:
         """Remove an upload's file and what memory knows of it."""
         (self._uploads / upload).unlink(missing_ok=True)
-        self.forget(upload)
-
-    def forget(self, upload: str) -> None:
-        """Drop what memory knows of an upload; its file says the same."""
         with self._live_lock:
             self._live.pop(upload, None)
 

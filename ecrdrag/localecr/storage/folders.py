@@ -5,10 +5,9 @@ The files of this room that keep bytes may enter.
 
 from __future__ import annotations
 
+import os
 import threading
 from pathlib import Path
-
-from ecrdrag.localecr.storage.keys import sync_folder
 
 
 class Folder:
@@ -43,3 +42,14 @@ class Folder:
             self._runs = False
             self._done = done
             self._changed.notify_all()
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames and new names in folder survive a power cut, where the system can (POSIX fsync of a folder)."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

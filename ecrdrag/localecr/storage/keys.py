@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from ecrdrag.errors import ArchiveError
+from ecrdrag.localecr.storage.folders import sync_folder
 
 _KEY_ALPHABET: Final = string.ascii_uppercase + "234567"
 _SECRET_ALPHABET: Final = string.ascii_letters + string.digits
@@ -95,14 +96,3 @@ def write_private(path: Path, text: str) -> None:
         draft.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make renames and new names in folder survive a power cut, where the system can (POSIX fsync of a folder)."""
-    if os.name == "nt":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -5,7 +5,7 @@ Records is made of this room among others; who asks, asks Records.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -105,13 +105,9 @@ class LayerTable(Table):
             [(layer.repository, layer.digest, before) for layer in layers],
         )
 
-    def unnamed(self, digests: Sequence[str]) -> list[str]:
-        """Return those of the digests that no repository has a layer of."""
-        return [
-            digest
-            for digest in digests
-            if self._run("SELECT 1 FROM layer WHERE digest = ? LIMIT 1", (digest,)).fetchone() is None
-        ]
+    def is_named(self, digest: str) -> bool:
+        """Tell whether any repository has a layer of this digest."""
+        return self._run("SELECT 1 FROM layer WHERE digest = ? LIMIT 1", (digest,)).fetchone() is not None
 
     def delete_layer(self, repository: int, digest: str) -> bool:
         """Forget a layer of a repository, whatever refers to it; False when it isn't there."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from ecrdrag.content import Extent
-from ecrdrag.localecr.web.exchange import FileSlice
+from ecrdrag.localecr.web.files import FileSlice
 
 _log = logging.getLogger(__name__)
 
@@ -59,5 +59,4 @@ class Lent:
         if not unchanged:
             _log.warning("%s was changed while it is served: its blobs are refused", self.extent.name)
             return None
-        path, descriptor = (Path(self.extent.name), file) if isinstance(file, int) else (file, None)
-        return FileSlice(path, start, start + self.extent.size, self.identity.modified / _NANOSECONDS, descriptor)
+        return FileSlice(file, start, start + self.extent.size, self.identity.modified / _NANOSECONDS)

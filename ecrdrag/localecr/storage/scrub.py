@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -23,8 +24,8 @@ from ecrdrag.localecr.names import RepositoryKey
 from ecrdrag.localecr.storage.blobs import ALGORITHM, Blobs
 from ecrdrag.localecr.storage.database import Database
 from ecrdrag.localecr.storage.keys import Keys
+from ecrdrag.localecr.storage.layers import LayerTable
 from ecrdrag.localecr.storage.store import KEYS, METADATA, locked
-from ecrdrag.localecr.storage.table import Table
 
 _READ_SIZE: Final = 1024 * 1024
 _AHEAD: Final = 4  # blobs in the queue of each thread that hashes
@@ -91,10 +92,14 @@ def _scrub(folder: Path, complaints: _Complaints) -> Tally:
         for line in rows.damage(blobs):
             complaints.add(line)
         garbage = size = count = 0
-        for blob in _side_by_side(_judge(blobs), blobs.names()):
+        for blob in _side_by_side(partial(_judge, blobs), blobs.names()):
             for line in rows.lines_about(blob) if blob.damage else ():
                 complaints.add(line)
-            count, size, garbage = count + 1, size + blob.size, garbage + (not rows.names(blob.name))
+            count, size, garbage = (
+                count + 1,
+                size + blob.size,
+                garbage + (not rows.is_named(f"{ALGORITHM}:{blob.name}")),
+            )
         return Tally(*rows.counts(), count, size, garbage, complaints.count)
 
 
@@ -110,17 +115,12 @@ class _Read:
         return f"{ALGORITHM}:{self.name} {self.damage}"
 
 
-def _judge(blobs: Blobs) -> Callable[[str], _Read]:
-    """Return a function that reads the blob of a name."""
-
-    def judge(name: str) -> _Read:
-        try:
-            digest, size = _hash(blobs.path(name))
-        except OSError as error:
-            return _Read(name, 0, f"can't be read: {error.strerror}")
-        return _Read(name, size, "" if digest == name else f"holds the bytes of {ALGORITHM}:{digest}")
-
-    return judge
+def _judge(blobs: Blobs, name: str) -> _Read:
+    try:
+        digest, size = _hash(blobs.path(name))
+    except OSError as error:
+        return _Read(name, 0, f"can't be read: {error.strerror}")
+    return _Read(name, size, "" if digest == name else f"holds the bytes of {ALGORITHM}:{digest}")
 
 
 def _hash(path: Path) -> tuple[str, int]:
@@ -145,7 +145,7 @@ def _side_by_side(judge: Callable[[str], _Read], names: Iterable[str]) -> Iterat
             yield waiting.popleft().result()
 
 
-class _Rows(Table):
+class _Rows(LayerTable):
     """Ask for every row, and whether what it says is so."""
 
     def damage(self, blobs: Blobs) -> Iterator[str]:
@@ -163,11 +163,6 @@ class _Rows(Table):
             "SELECT (SELECT count(*) FROM image), (SELECT count(*) FROM layer), (SELECT count(*) FROM upload)"
         ).fetchone()
         return images, layers, uploads
-
-    def names(self, hexadecimal: str) -> bool:
-        """Tell whether a repository has a layer of this sha256."""
-        digest = f"{ALGORITHM}:{hexadecimal}"
-        return self._run("SELECT 1 FROM layer WHERE digest = ? LIMIT 1", (digest,)).fetchone() is not None
 
     def lines_about(self, blob: _Read) -> list[str]:
         """Say what is wrong with a blob, for each repository that has it."""

@@ -35,7 +35,6 @@ class Store:
                 self.blobs = Blobs(folder)
                 self.metadata = Database(folder / METADATA, may_begin=self.blobs.is_empty)
                 resources.callback(self.metadata.close)
-                self._sweep()
             except (OSError, sqlite3.Error) as error:
                 raise ArchiveError(
                     f"the data folder {folder} can't be used: {error}", hint="name a folder on a local disk"
@@ -53,10 +52,6 @@ class Store:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-    def _sweep(self) -> None:
-        with self.metadata.read() as records:
-            self.blobs.sweep(records.is_upload)
 
 
 @contextmanager

@@ -100,15 +100,15 @@ class Sweeper:
         with closing(self._blobs.names()) as names:
             for page in _pages(names):
                 with self._metadata.read() as records:
-                    unnamed = records.unnamed([f"{ALGORITHM}:{name}" for name in page])
-                for digest in unnamed:
-                    self._blobs.remove(digest.partition(":")[2], partial(self._is_named, digest))
+                    unnamed = [name for name in page if not records.is_named(f"{ALGORITHM}:{name}")]
+                for name in unnamed:
+                    self._blobs.remove(name, partial(self._is_named, f"{ALGORITHM}:{name}"))
                 _note(len(unnamed), "blobs that no repository names")
                 yield
 
     def _is_named(self, digest: str) -> bool:
         with self._metadata.read() as records:
-            return not records.unnamed([digest])
+            return records.is_named(digest)
 
 
 class Collector:

@@ -37,7 +37,7 @@ def put(visit: Visit) -> Answer:
     """Keep a manifest under its tag, or under its digest alone."""
     raw = _body(visit)
     visit.ensure_repository()
-    members: dict[str, object] = {"imageDigest" if _is_digest(visit.word) else "imageTag": visit.word}
+    members: dict[str, object] = {**_image_id(visit)}
     kind = visit.request.headers.get("Content-Type", "").partition(";")[0].strip()
     if kind:
         members["imageManifestMediaType"] = kind

@@ -12,7 +12,8 @@ from http import HTTPStatus
 from time import monotonic
 from typing import Final
 
-from ecrdrag.localecr.web.exchange import Answer, ClientGone, Delivery, FileSlice, Handler, Request
+from ecrdrag.localecr.web.exchange import Answer, ClientGone, Delivery, Handler, Request
+from ecrdrag.localecr.web.files import FileSlice
 from ecrdrag.localecr.web.line import Outgoing
 
 # How much goes out at a time under a rate: short enough to look even, long enough to cost little.

@@ -6,18 +6,15 @@ from Handler to Handler.
 
 from __future__ import annotations
 
-import os
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
 from io import BufferedIOBase
-from pathlib import Path
-from typing import Protocol
 
 from werkzeug.datastructures import Headers
 
+from ecrdrag.localecr.web.files import FileSlice
 from ecrdrag.localecr.web.framing import Chunked, Counted, Framing
 
 
@@ -26,77 +23,7 @@ class BodyTooLarge(Exception):  # noqa: N818 - a reason, not a fault of ours
 
 
 class ClientGone(ConnectionError):  # noqa: N818 - it happens, nothing is wrong
-    """The client closed the connection before its request was whole."""
-
-
-@dataclass(frozen=True, slots=True)
-class FileSlice:
-    """Bytes [start, stop) of a file, to be sent without passing through memory."""
-
-    path: Path
-    start: int
-    stop: int
-    modified: float = 0.0
-    """Seconds since 1970."""
-    descriptor: int | None = None
-    """The file when it is open already, by whoever keeps it so; then the path says only what it is called."""
-
-    @property
-    def size(self) -> int:
-        """Bytes in the slice."""
-        return self.stop - self.start
-
-    @contextmanager
-    def opened(self) -> Iterator[FileReader]:
-        """Give the whole file, to be read by one thread."""
-        if self.descriptor is not None:
-            yield _Borrowed(self.descriptor)
-            return
-        with self.path.open("rb") as file:
-            yield file
-
-
-class FileReader(Protocol):
-    """Read a file from any byte on."""
-
-    def fileno(self) -> int:
-        """Let the system send from the file: it is told the offset each time."""
-        ...
-
-    def seek(self, offset: int, /) -> object:
-        """Go to an offset from the start of the file."""
-        ...
-
-    def read(self, size: int, /) -> bytes:
-        """Return up to size bytes and go behind them."""
-        ...
-
-
-class _Borrowed:
-    """Read a file that others read at the same time, with a position of one's own."""
-
-    _seeking = threading.Lock()
-
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
-        self._position = 0
-
-    def fileno(self) -> int:
-        """Let the system send from the file: it is told the offset each time."""
-        return self._descriptor
-
-    def seek(self, offset: int) -> None:
-        self._position = offset
-
-    def read(self, size: int) -> bytes:
-        if hasattr(os, "pread"):
-            data = os.pread(self._descriptor, size, self._position)
-        else:  # Windows
-            with self._seeking:
-                os.lseek(self._descriptor, self._position, os.SEEK_SET)
-                data = os.read(self._descriptor, size)
-        self._position += len(data)
-        return data
+    """An exchange can't be ended: the client left, the server stops, or a file has fewer bytes than it had."""
 
 
 class TooSlow(Exception):  # noqa: N818 - the client's fault, and a reason

@@ -16,7 +16,8 @@ from io import BufferedReader, RawIOBase
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
-from ecrdrag.localecr.web.exchange import ClientGone, FileReader, TooSlow
+from ecrdrag.localecr.web.exchange import ClientGone, TooSlow
+from ecrdrag.localecr.web.files import FileReader
 
 if sys.platform == "linux":
     import fcntl
