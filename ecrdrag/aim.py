@@ -16,11 +16,14 @@ from ecrdrag.archive.contents import ArchivedImage, choose, listed
 from ecrdrag.archive.reader import ArchiveReader
 from ecrdrag.content import Digest
 from ecrdrag.errors import ArchiveError, NotFoundError, UsageError
-from ecrdrag.reference import ImageReference
+from ecrdrag.reference import DOCKER_HUB, ImageReference
 
 log = logging.getLogger(__name__)
 
 _HEX_TAG: Final = re.compile(r"[0-9a-f]{64}")
+# Where nobody need have meant to push: docker reads a name without a host as Docker Hub's, and podman calls what is
+# built on a machine localhost/NAME (containers/podman#15879).
+_NOBODYS: Final = (DOCKER_HUB, "localhost")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +66,13 @@ def _to_its_names(archive: ArchiveReader, image: ArchivedImage) -> Aim:
     references = tuple(dict.fromkeys(reference for reference in found.values() if reference))
     others = [name for name, reference in found.items() if reference is None]
     if not references:
-        called = f"is called {', '.join(others)}, which is not in ECR" if others else "has no name"
+        called = f"is called {', '.join(others)}, which says no registry to push to" if others else "has no name"
         raise UsageError(
             f"{archive.where}: image {image.digest} {called}",
-            hint="say where it goes: ARCHIVE ACCOUNT.dkr.ecr.REGION.amazonaws.com/NAME:TAG",
+            hint="say where it goes: ARCHIVE REGISTRY/NAME:TAG; by itself nothing goes to Docker Hub or to localhost",
         )
     if others:
-        log.warning("%s: not pushed, since not in ECR: %s", archive.where, ", ".join(others))
+        log.warning("%s: not pushed, as nothing says a registry to push to: %s", archive.where, ", ".join(others))
     return Aim(image, references)
 
 
@@ -86,13 +89,15 @@ def _check_distinct(archive: ArchiveReader, aims: Sequence[Aim]) -> None:
 
 
 def _reference_of(archive: ArchiveReader, name: str, image: ArchivedImage) -> ImageReference | None:
-    """Read a name, if it is one in ECR.
+    """Read a name, if it says a registry to push to.
 
     docker_pull.py tags what was pulled by its digest, which may be that of an index around it, with the hex digits.
     """
     try:
         reference = ImageReference.parse(name).with_default_tag()
     except UsageError:
+        return None
+    if reference.registry in _NOBODYS:
         return None
     if archive.is_converted or not _HEX_TAG.fullmatch(reference.tag or ""):
         return reference

@@ -119,7 +119,10 @@ class Platform:
 
 @dataclass(frozen=True, slots=True)
 class Descriptor:
-    """Point at content: its type, digest and size in bytes (OCI image spec, descriptor.md)."""
+    """Point at content: its type, digest and size in bytes (OCI image spec, descriptor.md).
+
+    artifact_type says what a manifest that isn't an image's holds, empty for none.
+    """
 
     media_type: str
     digest: Digest
@@ -127,6 +130,7 @@ class Descriptor:
     platform: Platform | None = None
     annotations: Mapping[str, str] = field(default_factory=lambda: _NO_ANNOTATIONS, hash=False)
     urls: tuple[str, ...] = ()
+    artifact_type: str = ""
 
 
 @dataclass(frozen=True, slots=True)

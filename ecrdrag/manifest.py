@@ -181,6 +181,7 @@ def _descriptor(entry: object, place: str) -> Descriptor:
         platform=_platform(entry.get("platform"), place),
         annotations=_annotations(entry.get("annotations"), place),
         urls=_urls(entry.get("urls"), place),
+        artifact_type=_text({"artifactType": entry.get("artifactType") or ""}, "artifactType", place),
     )
 
 

@@ -5,40 +5,27 @@ The command line may enter; this is also the library's way to push.
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Set
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
-from enum import Enum
-from functools import partial
 from typing import Final
 
 from ecrdrag.aim import Aim, aims_of
 from ecrdrag.archive.contents import ArchivedImage
 from ecrdrag.archive.reader import ArchiveReader
-from ecrdrag.content import Descriptor, Digest, Verifier
-from ecrdrag.errors import (
-    ArchiveError,
-    IntegrityError,
-    RepositoryNotFoundError,
-    TransferError,
-    UnsupportedError,
-)
-from ecrdrag.manifest import FOREIGN_LAYER_TYPES, Index, Manifest
+from ecrdrag.content import Descriptor, Digest
+from ecrdrag.delivery import Delivery, Fate, Stage, check_child, check_hollow, check_root, fates_of
+from ecrdrag.errors import ArchiveError
+from ecrdrag.manifest import FOREIGN_LAYER_TYPES, Index
 from ecrdrag.reference import ImageReference
 from ecrdrag.registry.ends import Destination, RepositorySettings
-from ecrdrag.transfer.progress import Progress
 from ecrdrag.transfer.retry import RetryPolicy
-from ecrdrag.transfer.upload import DEFAULT_UPLOAD_JOBS, upload
+from ecrdrag.transfer.upload import DEFAULT_UPLOAD_JOBS
 from ecrdrag.tree import Document, Tree, grow
 
-log = logging.getLogger(__name__)
+__all__ = ["Fate", "PushOptions", "Pushed", "PushedImage", "Stage", "push"]
 
 _SHOWN: Final = 50  # images in a message
-
-Stage = Callable[[str], AbstractContextManager[Progress]]
-"""Give the progress of a stage, which has a name such as upload."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +37,6 @@ class PushOptions:
     create: RepositorySettings | None = None
     dry_run: bool = False
     retry: RetryPolicy = field(default_factory=RetryPolicy)
-
-
-class Fate(Enum):
-    """What becomes of a blob, in a dry run: would become."""
-
-    UPLOADED = "uploaded"
-    EXISTED = "existed"
-    LEFT_OUT = "left out"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,16 +70,16 @@ def push(
     Tags are set once all blobs of all images are there. Raises EcrdragError.
     """
     begun = time.monotonic()
-    cargos = _by_repository(aims_of(archive, reference, options.image), open_destination)
-    there = [_is_there(cargo, options) for cargo in cargos]
+    cargos = _by_repository(aims_of(archive, reference, options.image), open_destination, options.retry)
+    there = [cargo.delivery.has_repository(cargo.aims[0].image.digest, options.create) for cargo in cargos]
     _prepare(archive, [aim.image for cargo in cargos for aim in cargo.aims], stage)
     loads = [_load(archive, cargo, exists, options) for cargo, exists in zip(cargos, there, strict=True)]
     if not options.dry_run:
         for load in loads:
-            _create(load, options)
-            _upload(archive, load, options, stage)
+            _bring(archive, load, options, stage)
         for load in loads:  # only now, as every blob that goes up has been hashed
-            _put_images(load, options)
+            for image in load.images:
+                load.delivery.put(image.tree, [one.tag for one in image.references])
     return Pushed(
         tuple(image for load in loads for image in load.images),
         sum(blob.size for load in loads for blob in load.missing),
@@ -113,8 +92,7 @@ def push(
 class _Cargo:
     """What goes into one repository."""
 
-    name: str
-    destination: Destination
+    delivery: Delivery
     aims: tuple[Aim, ...]
 
 
@@ -122,36 +100,26 @@ class _Cargo:
 class _Load:
     """The same, with all that it takes: which blobs have to be uploaded, and whether the repository is there."""
 
-    name: str
+    delivery: Delivery
     exists: bool
-    destination: Destination
     images: tuple[PushedImage, ...]
     missing: tuple[Descriptor, ...]
 
 
 def _by_repository(
-    aims: Sequence[Aim], open_destination: Callable[[ImageReference], Destination]
+    aims: Sequence[Aim], open_destination: Callable[[ImageReference], Destination], retry: RetryPolicy
 ) -> tuple[_Cargo, ...]:
     places: dict[str, ImageReference] = {one.name: one for aim in aims for one in aim.references}
-    return tuple(_Cargo(name, open_destination(place), tuple(_those_in(name, aims))) for name, place in places.items())
+    return tuple(
+        _Cargo(Delivery(name, open_destination(place), retry), tuple(_those_in(name, aims)))
+        for name, place in places.items()
+    )
 
 
 def _those_in(name: str, aims: Sequence[Aim]) -> Iterator[Aim]:
     for aim in aims:
         if references := tuple(one for one in aim.references if one.name == name):
             yield replace(aim, references=references)
-
-
-def _is_there(cargo: _Cargo, options: PushOptions) -> bool:
-    """Ask for the repository before anything costs time; one that is to be created may be missing."""
-    probe = Descriptor("", cargo.aims[0].image.digest, 1)
-    try:
-        options.retry.insist(lambda: cargo.destination.missing([probe]), cargo.name)
-    except RepositoryNotFoundError:
-        if options.create is None:
-            raise
-        return False
-    return True
 
 
 def _prepare(archive: ArchiveReader, images: Sequence[ArchivedImage], stage: Stage) -> None:
@@ -166,28 +134,19 @@ def _prepare(archive: ArchiveReader, images: Sequence[ArchivedImage], stage: Sta
 def _load(archive: ArchiveReader, cargo: _Cargo, exists: bool, options: PushOptions) -> _Load:
     trees = [(_tree(archive, aim), aim) for aim in cargo.aims]
     blobs = {blob.digest: blob for tree, _ in trees for blob in tree.blobs if not _stays_out(archive, blob)}
-    missing = set(blobs)
-    if exists:
-        missing = options.retry.insist(lambda: cargo.destination.missing(blobs.values()), cargo.name)
+    missing = cargo.delivery.lacking(blobs.values()) if exists else set(blobs)
     for tree, _ in trees:
         _check_held(archive, tree, missing)
-    images = tuple(
-        PushedImage(aim.references, tree, {blob.digest: _fate(blob, blobs, missing) for blob in tree.blobs})
-        for tree, aim in trees
-    )
-    return _Load(
-        cargo.name, exists, cargo.destination, images, tuple(blobs[digest] for digest in blobs if digest in missing)
-    )
+    fate = Fate.MISSING if options.dry_run else Fate.UPLOADED
+    images = tuple(PushedImage(aim.references, tree, fates_of(tree, blobs, missing, fate)) for tree, aim in trees)
+    return _Load(cargo.delivery, exists, images, tuple(blobs[digest] for digest in blobs if digest in missing))
 
 
 def _tree(archive: ArchiveReader, aim: Aim) -> Tree:
     root = archive.root(aim.image)
     tree = grow(root, lambda entry: _child(archive, root, entry))
     for reference in aim.references:
-        if reference.digest not in (None, tree.root.digest):
-            raise IntegrityError(
-                f"{archive.where}: the image has digest {tree.root.digest}, not {reference.digest} as {reference} says"
-            )
+        check_root(archive.where, tree, reference)
     return tree
 
 
@@ -201,10 +160,7 @@ def _child(archive: ArchiveReader, root: Document, entry: Descriptor) -> Documen
             f"{error}: the image{place} that its index names",
             hint=_choices(root, there),
         ) from error
-    if len(document.raw) != entry.size:
-        raise IntegrityError(
-            f"{archive.where}: {entry.digest} has {len(document.raw)} bytes, its index says {entry.size}"
-        )
+    check_child(archive.where, document, entry)
     return document
 
 
@@ -216,9 +172,7 @@ def _stays_out(archive: ArchiveReader, blob: Descriptor) -> bool:
 def _check_held(archive: ArchiveReader, tree: Tree, missing: Collection[Digest]) -> None:
     """Hold every blob that is there against its size, whoever else has it, and find those that nobody has."""
     held = {blob.digest for blob in tree.blobs if archive.holds(blob)}
-    for blob in tree.blobs:
-        if blob.size == 0:  # never uploaded, so nobody else would look
-            Verifier(blob, outgoing=True).finish()
+    check_hollow(tree)
     lacking = {blob.digest for blob in tree.blobs if blob.digest in missing and blob.digest not in held}
     if not lacking:
         return
@@ -239,43 +193,8 @@ def _choices(root: Document, whole: Set[Digest]) -> str:
     return "\n".join(["push one by one what the archive has of it:", *lines] if lines else [])
 
 
-def _fate(blob: Descriptor, blobs: Mapping[Digest, Descriptor], missing: Collection[Digest]) -> Fate:
-    if blob.digest not in blobs:
-        return Fate.LEFT_OUT
-    return Fate.UPLOADED if blob.digest in missing else Fate.EXISTED
-
-
-def _create(load: _Load, options: PushOptions) -> None:
-    """Create a repository that is missing, now that all that goes into it is known to be there."""
-    if load.exists or options.create is None:
-        return
-    if options.retry.insist(partial(load.destination.create_repository, options.create), load.name):
-        log.warning("created repository %s", load.name)
-
-
-def _upload(archive: ArchiveReader, load: _Load, options: PushOptions, stage: Stage) -> None:
-    if load.missing:
-        with stage("upload") as progress:
-            upload(load.missing, archive, load.destination, jobs=options.jobs, retry=options.retry, progress=progress)
-
-
-def _put_images(load: _Load, options: PushOptions) -> None:
-    for image in load.images:
-        for document in image.tree.documents[:-1]:
-            _put(load.destination, document, None, options.retry)
-        for reference in image.references:
-            _put(load.destination, image.tree.root, reference.tag, options.retry)
-
-
-def _put(destination: Destination, document: Document, tag: str | None, retry: RetryPolicy) -> None:
-    what = f"the manifest {document.digest}"
-    hollow = isinstance(document, Manifest) and any(blob.size == 0 for blob in document.blobs)
-    try:
-        is_new = (replace(retry, tries=1) if hollow else retry).insist(
-            partial(destination.put_manifest, document, tag), what
-        )
-    except TransferError as error:
-        if not hollow:
-            raise
-        raise UnsupportedError(f"{what} names a blob without bytes, which ECR takes no upload of: {error}") from error
-    log.info("%s %s%s", "put" if is_new else "there was", what, f" as {tag}" if tag else "")
+def _bring(archive: ArchiveReader, load: _Load, options: PushOptions, stage: Stage) -> None:
+    """Upload what is missing, into a new repository where none is, as all that goes into it is known to be there."""
+    if not load.exists and options.create is not None:
+        load.delivery.create_repository(options.create)
+    load.delivery.upload(load.missing, archive, stage, options.jobs)

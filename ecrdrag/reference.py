@@ -1,10 +1,12 @@
-"""Own the names of images: ImageReference.parse reads every way to name an image in ECR.
+"""Own the names of images: ImageReference.parse reads every way to name an image in ECR or any other registry.
 
 The stories, registry, localecr and cli may enter; below cli no function takes a reference as text.
 Host names know no case, all else does. Which region is in which partition is botocore's data.
 
     [ecr.aws/]arn:PARTITION:ecr:REGION:ACCOUNT:repository/NAME[:TAG][@DIGEST]
     [https://]ACCOUNT.dkr.ecr[-fips].REGION.SUFFIX/NAME[:TAG][@DIGEST]        dkr-ecr where dual-stack
+    [https://]HOST[:PORT]/NAME[:TAG][@DIGEST]                                 public.ecr.aws, and all others
+    NAME[:TAG][@DIGEST]                                                       Docker Hub, as docker reads it
 """
 
 from __future__ import annotations
@@ -16,7 +18,9 @@ from functools import cache
 from typing import Final
 
 from ecrdrag.content import Digest
+from ecrdrag.cursor import SHOWN, Cursor, Piece
 from ecrdrag.errors import UsageError
+from ecrdrag.hostname import SCHEME, check_no_login, read_host, starts_with_host
 
 # RegistryId, RepositoryName and its length: ECR's model, botocore data/ecr/2015-09-21/service-2.json.
 ACCOUNT: Final = re.compile(r"[0-9]{12}")
@@ -28,11 +32,27 @@ MAX_REPOSITORY_LENGTH: Final = 256
 TAG: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 MAX_TAG_LENGTH: Final = 128
 
+# ECR Public, and its name where dual-stack: ECR Public user guide, "Registry authentication" and endpoints.
+PUBLIC_HOSTS: Final = ("public.ecr.aws", "ecr-public.aws.com")
+# Docker Hub by its names in references, and the folder of names of one word: distribution/reference, normalize.go.
+# The last is where its registry answers; docker takes that for a registry of its own, with other credentials.
+DOCKER_HUB: Final = "docker.io"
+_DOCKER_HUB_SERVER: Final = "registry-1.docker.io"
+DOCKER_HUB_NAMES: Final = (DOCKER_HUB, "index.docker.io", _DOCKER_HUB_SERVER)
+_OFFICIAL: Final = "library/"
+# The same, reference.go: RepositoryNameTotalLengthMax, without the host.
+_MAX_NAME_LENGTH: Final = 255
+# What docker takes for an image's ID or digest: normalize.go, ParseAnyReference.
+_ID = re.compile(r"(?:sha256:)?(?P<hex>[0-9a-f]{64})")
+
 # A region is one DNS label (RFC 1035 §2.3.4); botocore's patterns alone would let \w through.
 _REGION = re.compile(r"[a-z0-9-]{1,63}")
-_OTHER_SCHEME = re.compile(r"(?!https://)[A-Za-z][A-Za-z0-9+.-]*://", re.IGNORECASE)
-_USER_INFO = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]*://)?(?P<secret>[^/]*@)[^/@]*/")
-_LIKE_ECR = re.compile(r"[^/]*\.dkr[.-]ecr|[0-9]{12}\.", re.IGNORECASE)
+# What means ECR, with slips. The names of local ECRs, ours and LocalStack's, are ordinary registries.
+_LIKE_ECR = re.compile(
+    r"(?![^/:@]*\.localhost(?:[.:/]|\Z))(?:(?:[^/:@]*\.|[0-9]*)dkr[.-]ecr|[0-9-]{11,}\.[^/:@]*(?:ecr|dkr|aws))",
+    re.IGNORECASE,
+)
+_ECR_FORM: Final = "ACCOUNT.dkr.ecr.REGION.amazonaws.com"
 
 # What follows the account in a host name → (fips, dual_stack): ECR user guide, "Making requests to
 # Amazon ECR registries", and the pattern in amazon-ecr-credential-helper, ecr-login/api/client.go.
@@ -45,9 +65,6 @@ _SERVICES = {
 # Partition → suffix of dual-stack registries (same sources); botocore has those of API hosts only.
 _DUAL_STACK_SUFFIXES = {"aws": "on.aws", "aws-us-gov": "on.aws", "aws-cn": "on.amazonwebservices.com.cn"}
 
-# Of the user's text, in characters: shown in a message, left of the pointer, on the pointer's line.
-_SHOWN, _SHOWN_LEFT, _SHOWN_LINE = 40, 50, 76
-
 
 @dataclass(frozen=True, slots=True)
 class EcrHost:
@@ -59,6 +76,19 @@ class EcrHost:
     fips: bool = False
     dual_stack: bool = False
 
+    @classmethod
+    def parse(cls, text: str) -> EcrHost:
+        """Read the host name of a private ECR registry, with https:// or without; raise UsageError for another."""
+        cursor = Cursor(text, "registry")
+        check_no_login(cursor, has_digest=False)
+        _check_characters(cursor, f"name one, as {_ECR_FORM}")
+        _scheme(cursor)
+        _check_is_ecr(cursor)
+        ecr = _ecr_host(cursor)
+        if cursor.rest.text not in ("", "/"):
+            raise cursor.error(cursor.rest, f"nothing can stand after the registry, found {cursor.rest}")
+        return ecr
+
     def __str__(self) -> str:
         service = ("dkr-ecr" if self.dual_stack else "dkr.ecr") + ("-fips" if self.fips else "")
         suffix = _partitions()[self.partition].suffix(dual_stack=self.dual_stack)
@@ -67,43 +97,55 @@ class EcrHost:
 
 @dataclass(frozen=True, slots=True)
 class ImageReference:
-    """Name an image: a registry, a repository, and a tag, a digest, both or neither."""
+    """Name an image: a registry, a repository, and a tag, a digest, both or neither.
 
-    ecr: EcrHost
+    registry is HOST or HOST:PORT in small letters, docker.io for Docker Hub; ecr says more of a private one of ECR.
+    """
+
+    registry: str
     repository: str
     tag: str | None
     digest: Digest | None
+    ecr: EcrHost | None
     text: str = field(compare=False)
 
     @classmethod
     def parse(cls, text: str) -> ImageReference:
         """Read any form; raise UsageError that says what is wrong at which character, from 1."""
-        cursor = _Cursor(text)
-        _check_characters(cursor)
-        ecr = _registry(cursor)
-        repository = _repository(cursor)
+        cursor = Cursor(text)
+        check_no_login(cursor, has_digest=True)
+        _check_characters(cursor, "name an image, as REGISTRY/NAME:TAG, or in ECR by its ARN")
+        registry, ecr = _registry(cursor)
+        repository = _repository(cursor, registry, ecr)
         tag = _tag(cursor) if cursor.take(":") else None
         digest = _digest(cursor) if cursor.take("@") else None
-        return cls(ecr, repository, tag, digest, text)
+        return cls(registry, repository, tag, digest, ecr, text)
 
     def with_default_tag(self) -> ImageReference:
         """Add the tag latest where there is neither tag nor digest; say so to the user."""
         return self if self.tag or self.digest else replace(self, tag="latest")
 
     @property
-    def registry(self) -> str:
-        """The host name of the registry."""
-        return str(self.ecr)
+    def server(self) -> str:
+        """Where the registry answers, HOST or HOST:PORT."""
+        return _DOCKER_HUB_SERVER if self.registry == DOCKER_HUB else self.registry
 
     @property
     def name(self) -> str:
         """The host form with neither tag nor digest."""
-        return f"{self.ecr}/{self.repository}"
+        return f"{self.registry}/{self.repository}"
+
+    @property
+    def private(self) -> EcrHost:
+        """The private ECR registry; raises UsageError where it is any other."""
+        if self.ecr is None:
+            raise UsageError(f"{self.registry} is not a private ECR registry")
+        return self.ecr
 
     @property
     def arn(self) -> str:
         """The ARN form, after ecr.aws/; an ARN has no place for FIPS and dual-stack, which are lost."""
-        ecr = self.ecr
+        ecr = self.private
         return f"ecr.aws/arn:{ecr.partition}:ecr:{ecr.region}:{ecr.account}:repository/{self.repository}{self._version}"
 
     @property
@@ -138,89 +180,38 @@ def _partitions() -> Mapping[str, _Partition]:
     }
 
 
-@dataclass(frozen=True, slots=True)
-class _Piece:
-    """A part of the reference and how many characters stand before it."""
-
-    text: str
-    start: int
-
-    def after(self, count: int) -> _Piece:
-        return _Piece(self.text[count:], self.start + count)
-
-    def lower(self) -> _Piece:
-        return _Piece(self.text.lower(), self.start)
-
-    def __str__(self) -> str:
-        shown = repr(self.text[:_SHOWN]) if self.text else "nothing"
-        return shown + "..." if len(self.text) > _SHOWN else shown
-
-
-class _Cursor:
-    """Walk through a reference, piece by piece."""
-
-    def __init__(self, text: str) -> None:
-        self.text = text
-        self._place = 0
-
-    @property
-    def rest(self) -> _Piece:
-        return _Piece(self.text[self._place :], self._place)
-
-    def take(self, literal: str, *, any_case: bool = False) -> bool:
-        """Step over literal if it comes next."""
-        found = self.text[self._place : self._place + len(literal)]
-        taken = (found.lower() if any_case else found) == literal
-        self._place += len(literal) if taken else 0
-        return taken
-
-    def until(self, stops: str) -> _Piece:
-        start = self._place
-        while self._place < len(self.text) and self.text[self._place] not in stops:
-            self._place += 1
-        return _Piece(self.text[start : self._place], start)
-
-    def field(self, stop: str) -> _Piece:
-        piece = self.until(stop)
-        self.take(stop)
-        return piece
-
-    def instead(self, piece: _Piece, text: str) -> str:
-        return f"did you mean {self.text[: piece.start]}{text}{self.text[piece.start + len(piece.text) :]}"
-
-    def error(self, piece: _Piece, problem: str, *, hint: str = "") -> UsageError:
-        """Say what is wrong at the start of piece; without a better hint, point at it."""
-        message = f"bad reference at character {piece.start + 1}: {problem}"
-        return UsageError(message, hint=hint or self._pointer(piece.start))
-
-    def _pointer(self, place: int) -> str:
-        left, right = _printable(self.text[max(0, place - _SHOWN_LEFT) : place]), _printable(self.text[place:])
-        left = "..." + left if place > _SHOWN_LEFT else left
-        right = right[: _SHOWN_LINE - len(left)] + "..." if len(left + right) > _SHOWN_LINE else right
-        return f"{left}{right}\n{' ' * len(left)}^"
-
-
-def _printable(text: str) -> str:
-    return "".join(char if " " <= char <= "~" else ascii(char)[1:-1] for char in text)
-
-
-def _check_characters(cursor: _Cursor) -> None:
+def _check_characters(cursor: Cursor, wanted: str) -> None:
     if not cursor.text:
-        raise cursor.error(cursor.rest, "the reference is empty", hint="name an image in ECR by its host or ARN")
+        raise cursor.error(cursor.rest, f"the {cursor.kind} is empty", hint=wanted)
     for place, char in enumerate(cursor.text):
         if not "!" <= char <= "~":
-            raise cursor.error(cursor.rest.after(place), f"{char!a} can't stand in a reference")
+            raise cursor.error(cursor.rest.after(place), f"{char!a} can't stand in a {cursor.kind}")
 
 
-def _registry(cursor: _Cursor) -> EcrHost:
-    if cursor.take("ecr.aws/", any_case=True):
-        if cursor.take("arn:"):
-            return _arn(cursor)
+def _registry(cursor: Cursor) -> tuple[str, EcrHost | None]:
+    """Read what stands before the repository, which comes next then."""
+    has_prefix = cursor.take("ecr.aws/", any_case=True)
+    if cursor.take("arn:"):
+        ecr = _arn(cursor)
+        return str(ecr), ecr
+    if has_prefix:
         raise cursor.error(cursor.rest, f"expected an ARN (arn:aws:ecr:...) after ecr.aws/, found {cursor.rest}")
-    return _arn(cursor) if cursor.take("arn:") else _host(cursor)
+    has_scheme = _scheme(cursor)
+    if _LIKE_ECR.match(cursor.rest.text):
+        ecr = _ecr_host(cursor)
+        if not cursor.take("/"):
+            raise cursor.error(cursor.rest, f"expected / and a repository after the registry, found {cursor.rest}")
+        return str(ecr), ecr
+    if has_scheme or starts_with_host(cursor.rest.text):
+        host = read_host(cursor)
+        return DOCKER_HUB if host in DOCKER_HUB_NAMES else host, None
+    if match := _ID.fullmatch(cursor.rest.text):
+        hint = f"name the repository that it is in, as NAME@sha256:{match['hex']}"
+        raise cursor.error(cursor.rest, "expected the name of an image, found a digest or an ID alone", hint=hint)
+    return DOCKER_HUB, None
 
 
-def _arn(cursor: _Cursor) -> EcrHost:
+def _arn(cursor: Cursor) -> EcrHost:
     partition = cursor.field(":")
     if partition.text not in _partitions():
         raise cursor.error(partition, f"expected a partition ({', '.join(_partitions())}), found {partition}")
@@ -238,9 +229,7 @@ def _arn(cursor: _Cursor) -> EcrHost:
     return EcrHost(account, region.text, home.name)
 
 
-def _host(cursor: _Cursor) -> EcrHost:
-    _scheme(cursor)
-    _check_is_ecr(cursor)
+def _ecr_host(cursor: Cursor) -> EcrHost:
     account = _account(cursor, cursor.field("."))
     service = cursor.rest
     fips, dual_stack = _service(cursor)
@@ -253,30 +242,34 @@ def _host(cursor: _Cursor) -> EcrHost:
     return EcrHost(account, region.text, home.name, fips, dual_stack)
 
 
-def _scheme(cursor: _Cursor) -> None:
-    if match := _USER_INFO.match(cursor.text):
-        secret = _Piece(match["secret"], match.start("secret"))
-        raise cursor.error(secret, "a reference holds no user name or password", hint=cursor.instead(secret, ""))
-    if match := _OTHER_SCHEME.match(cursor.text):
-        scheme = _Piece(match[0], 0)
-        raise cursor.error(scheme, f"expected https:// or no scheme, found {scheme}", hint=cursor.instead(scheme, ""))
-    cursor.take("https://", any_case=True)
+def _scheme(cursor: Cursor) -> bool:
+    """Step over https://; say whether it was there."""
+    match = SCHEME.match(cursor.text)
+    scheme = Piece(match[0] if match else "", 0)
+    rest = cursor.rest.after(len(scheme.text)).text
+    without = cursor.instead(scheme, "")
+    if scheme.text.lower() not in ("", "https://"):
+        if scheme.text.lower().startswith("http:") and not _LIKE_ECR.match(rest):
+            without += " (and --plain-http, if it speaks no TLS)"
+        raise cursor.error(scheme, f"expected https:// or no scheme, found {scheme}", hint=without)
+    if scheme.text and rest.startswith(("arn:", "ecr.aws/")):
+        raise cursor.error(scheme, "an ARN has no scheme", hint=without)
+    return cursor.take("https://", any_case=True)
 
 
-def _check_is_ecr(cursor: _Cursor) -> None:
+def _check_is_ecr(cursor: Cursor) -> None:
     if not _LIKE_ECR.match(cursor.rest.text):
         host = cursor.until("/:@")
-        hint = "name an image in ECR, as ACCOUNT.dkr.ecr.REGION.amazonaws.com/NAME or by its ARN"
-        raise cursor.error(host, f"expected a private ECR registry, found {host}", hint=hint)
+        raise cursor.error(host, f"expected a private ECR registry, found {host}", hint=f"name one, as {_ECR_FORM}")
 
 
-def _account(cursor: _Cursor, account: _Piece) -> str:
+def _account(cursor: Cursor, account: Piece) -> str:
     if not ACCOUNT.fullmatch(account.text):
         raise cursor.error(account, f"expected an account of 12 digits, found {account}")
     return account.text
 
 
-def _service(cursor: _Cursor) -> tuple[bool, bool]:
+def _service(cursor: Cursor) -> tuple[bool, bool]:
     for literal, kind in _SERVICES.items():
         if cursor.take(literal, any_case=True):
             return kind
@@ -284,47 +277,48 @@ def _service(cursor: _Cursor) -> tuple[bool, bool]:
     raise cursor.error(found, f"expected dkr.ecr. or dkr-ecr. after the account, found {found}")
 
 
-def _partition_of(cursor: _Cursor, region: _Piece) -> _Partition:
+def _partition_of(cursor: Cursor, region: Piece) -> _Partition:
     for partition in _partitions().values():
         if _REGION.fullmatch(region.text) and partition.regions.fullmatch(region.text):
             return partition
     raise cursor.error(region, f"expected a region such as us-west-2, found {region}")
 
 
-def _suffix(cursor: _Cursor, region: _Piece, expected: str) -> None:
+def _suffix(cursor: Cursor, region: Piece, expected: str) -> None:
     suffix = cursor.until("/:@")
     if suffix.text.lower() != expected:
         problem = f"expected {expected} as the end of a registry in {region.text}, found {suffix}"
         raise cursor.error(suffix, problem, hint=cursor.instead(suffix, expected) if suffix.text else "")
-    if not cursor.take("/"):
-        raise cursor.error(cursor.rest, f"expected / and a repository after the registry, found {cursor.rest}")
 
 
-def _repository(cursor: _Cursor) -> str:
+def _repository(cursor: Cursor, registry: str, ecr: EcrHost | None) -> str:
+    least, most = (MIN_REPOSITORY_LENGTH, MAX_REPOSITORY_LENGTH) if ecr else (1, _MAX_NAME_LENGTH)
     name = cursor.until(":@")
-    if len(name.text) < MIN_REPOSITORY_LENGTH:
-        raise cursor.error(name, f"expected a name of {MIN_REPOSITORY_LENGTH} or more characters, found {name}")
+    if len(name.text) < least:
+        wanted = f"a name of {least} or more characters" if ecr else "the name of a repository"
+        raise cursor.error(name, f"expected {wanted}, found {name}")
     if not REPOSITORY.fullmatch(name.text):
         raise _bad_repository(cursor, name)
-    if len(name.text) > MAX_REPOSITORY_LENGTH:
-        problem = f"a repository name has at most {MAX_REPOSITORY_LENGTH} characters"
-        raise cursor.error(name.after(MAX_REPOSITORY_LENGTH), problem)
-    return name.text
+    folder = _OFFICIAL if registry == DOCKER_HUB and "/" not in name.text else ""
+    if len(folder + name.text) > most:
+        most -= len(folder)
+        raise cursor.error(name.after(most), f"a repository name has at most {most} characters")
+    return folder + name.text
 
 
-def _bad_repository(cursor: _Cursor, name: _Piece) -> UsageError:
+def _bad_repository(cursor: Cursor, name: Piece) -> UsageError:
     match = REPOSITORY.match(name.text)
     bad = name.after(match.end() if match else 0)
     separators = len(bad.text) - len(bad.text.lstrip("._/-"))
     stray = bad.after(separators)
     if not stray.text or REPOSITORY.match(stray.text):
-        return cursor.error(bad, f"a repository name can't have {bad.text[:separators][:_SHOWN]!r} here")
+        return cursor.error(bad, f"a repository name can't have {bad.text[:separators][:SHOWN]!r} here")
     lower = name.text.lower()
     hint = cursor.instead(name, lower) if REPOSITORY.fullmatch(lower) else ""
     return cursor.error(stray, f"a repository name can't have {stray.text[0]!r} here", hint=hint)
 
 
-def _tag(cursor: _Cursor) -> str:
+def _tag(cursor: Cursor) -> str:
     tag = cursor.until("@")
     if not tag.text:
         raise cursor.error(tag, f"expected a tag after the colon, found {cursor.rest}")
@@ -337,7 +331,7 @@ def _tag(cursor: _Cursor) -> str:
     return tag.text
 
 
-def _digest(cursor: _Cursor) -> Digest:
+def _digest(cursor: Cursor) -> Digest:
     whole = cursor.rest
     cursor.until(":@")
     cursor.take(":")

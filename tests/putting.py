@@ -16,7 +16,7 @@ if TYPE_CHECKING:  # stubs are not installed for the demo
     from mypy_boto3_ecr_public import ECRPublicClient
 
 
-def put_image(ecr: ECRClient, repository: str, image: Image, tag: str | None = None) -> None:
+def put_image(ecr: ECRClient | ECRPublicClient, repository: str, image: Image, tag: str | None = None) -> None:
     """Upload what is missing of an image and put its manifest, with a tag or without."""
     for blob in image.blobs.values():
         put_blob(ecr, repository, blob.content)
@@ -55,7 +55,7 @@ def put_part(ecr: ECRClient | ECRPublicClient, repository: str, upload: str, sta
     return answer["lastByteReceived"]
 
 
-def _put_manifest(ecr: ECRClient, repository: str, manifest: Blob, tag: str | None) -> None:
+def _put_manifest(ecr: ECRClient | ECRPublicClient, repository: str, manifest: Blob, tag: str | None) -> None:
     with suppress(ecr.exceptions.ImageAlreadyExistsException):
         ecr.put_image(
             repositoryName=repository,

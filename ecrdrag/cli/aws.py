@@ -7,41 +7,64 @@ way boto3 reads them; region, FIPS and dual-stack come out of the reference.
 from __future__ import annotations
 
 import os
-import ssl
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
+from functools import partial
+from http import HTTPStatus
+from typing import Final, Protocol
 from urllib.parse import urlsplit
 
 import boto3
 import botocore.session
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, NoCredentialsError
+from botocore.credentials import (
+    AssumeRoleCredentialFetcher,
+    CredentialProvider,
+    CredentialResolver,
+    DeferredRefreshableCredentials,
+)
+from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 
 from ecrdrag import __version__
-from ecrdrag.errors import AuthError, UsageError
-from ecrdrag.reference import EcrHost
+from ecrdrag.cli.trust import bundle_of
+from ecrdrag.credentials.identities import Identity, identity_for
+from ecrdrag.errors import AuthError, EcrdragError, UsageError
+from ecrdrag.reference import PUBLIC_HOSTS, EcrHost
 from ecrdrag.registry import ecr_parts
 from ecrdrag.registry.ecr_api import EcrApi
-from ecrdrag.registry.ecr_errors import client_failure
+from ecrdrag.registry.ecr_errors import COMMON_CODES, UnansweredError, client_failure
+from ecrdrag.registry.ecr_public import PublicRepositoryApi
+from ecrdrag.registry.ecr_token import PrivateTokenApi, PublicTokenApi
 from ecrdrag.registry.http import CONNECT_TIMEOUT, READ_TIMEOUT
 
-_CA_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")  # what requests looks at, after AWS's own
 # In all, unless the user's AWS settings say otherwise. The stories and engines try again by themselves, for longer;
 # with more here, an API that never answers would go unmentioned for minutes.
 _ATTEMPTS = 4
+_PUBLIC_REGION: Final = "us-east-1"  # ECR Public's API answers there: ECR-PUBLIC API reference, GetAuthorizationToken
+_ROLE_SESSION: Final = "ecrdrag"  # what CloudTrail shows
+_URL_SECRETS: Final = re.compile(r"(?<=://)[^/\s]*@|\?[^\s\"']+")  # the user, and the query
+_CREDENTIALS_HINT: Final = "run `aws sts get-caller-identity` with the same profile"
+
+
+class _EcrClient(EcrApi, PrivateTokenApi, Protocol):
+    """All that is used of boto3's ecr client."""
+
+
+class _PublicClient(PublicRepositoryApi, PublicTokenApi, Protocol):
+    """All that is used of boto3's ecr-public client."""
 
 
 class AwsSettings:
-    """The user's AWS settings under one profile.
+    """The user's AWS settings under one profile, or of a role that is assumed with them.
 
-    Every method raises UsageError for settings that can't be used.
+    Every method raises UsageError for settings that can't be used. endpoint_url is of the ECR API alone.
     """
 
-    def __init__(self, profile: str | None, endpoint_url: str | None) -> None:
+    def __init__(self, profile: str | None, endpoint_url: str | None, role_arn: str | None = None) -> None:
         self._endpoint_url = endpoint_url or None
         with _settings_errors():
-            self._botocore = botocore.session.Session(profile=profile)
+            self._botocore = _session_of(profile, role_arn)
             self._session = boto3.Session(botocore_session=self._botocore)
 
     def ecr(self, host: EcrHost, *, connections: int) -> EcrApi:
@@ -49,60 +72,139 @@ class AwsSettings:
 
         Raises AuthError when there are no credentials.
         """
+        return self._ecr(host, connections)
+
+    def tokens(self, host: EcrHost) -> PrivateTokenApi:
+        """Build a client for passwords of private registries; raises AuthError when there are no credentials."""
+        return self._ecr(host, connections=1)
+
+    def public(self) -> _PublicClient:
+        """Build a client for ECR Public; raises AuthError when there are no credentials."""
+        self._check_credentials(PUBLIC_HOSTS[0])
         with _settings_errors():
-            config = Config(
-                retries=self._retries(),  # type: ignore[arg-type]
-                max_pool_connections=connections,
-                connect_timeout=CONNECT_TIMEOUT,
-                read_timeout=READ_TIMEOUT,
-                user_agent_extra=f"ecrdrag/{__version__}",
-                use_fips_endpoint=host.fips or None,
-                use_dualstack_endpoint=host.dual_stack or None,
-            )
+            config = _config(self._botocore, connections=1)
+            client = self._session.client("ecr-public", region_name=_PUBLIC_REGION, config=config)
+            _ = urlsplit(client.meta.endpoint_url).port  # ValueError now rather than in the first call
+        return client
+
+    def _ecr(self, host: EcrHost, connections: int) -> _EcrClient:
+        self._check_credentials(str(host))
+        with _settings_errors():
+            variants = Config(use_fips_endpoint=host.fips or None, use_dualstack_endpoint=host.dual_stack or None)
+            config = _config(self._botocore, connections).merge(variants)
             client = self._session.client(
                 "ecr", region_name=host.region, endpoint_url=self._endpoint_url, config=config
             )
             ecr_parts.install(client.meta.events)
-            _ = urlsplit(client.meta.endpoint_url).port  # ValueError now rather than in the first call
-        self._check_credentials()
+            _ = urlsplit(client.meta.endpoint_url).port
         return client
 
     def ca_bundle(self) -> str | bool:
         """Say which certificates to trust: a file or folder, or True for the usual ones."""
-        bundle = self._botocore.get_config_variable("ca_bundle") or _first_of(_CA_VARIABLES)
-        if not isinstance(bundle, str):
-            return True
-        folder = bundle if Path(bundle).is_dir() else None
-        try:
-            ssl.create_default_context(cafile=None if folder else bundle, capath=folder)
-        except OSError as error:
-            raise UsageError(
-                f"the CA bundle {bundle} can't be used: {error.strerror or error}",
-                hint=f"check ca_bundle in the profile, {', '.join(('AWS_CA_BUNDLE', *_CA_VARIABLES))}",
-            ) from error
-        return bundle
+        setting = self._botocore.get_config_variable("ca_bundle")
+        return bundle_of(os.environ, setting if isinstance(setting, str) else None)
 
-    def _retries(self) -> dict[str, str | int]:
-        # Asked for itself: where the user says nothing, older botocore answers with its own default, legacy.
-        mode = os.environ.get("AWS_RETRY_MODE") or self._botocore.get_scoped_config().get("retry_mode") or "standard"
-        limited = self._botocore.get_config_variable("max_attempts")
-        return {"mode": mode} if limited else {"mode": mode, "total_max_attempts": _ATTEMPTS}
-
-    def _check_credentials(self) -> None:
-        """Find them now: what goes wrong here is not the ECR API's fault."""
+    def _check_credentials(self, where: str) -> None:
+        """Find those for a registry now: what goes wrong here is not the ECR API's fault."""
         try:
             credentials = self._botocore.get_credentials()
             if credentials is None:
                 raise NoCredentialsError
             credentials.get_frozen_credentials()
         except BotoCoreError as error:
-            raise client_failure(error) from None
-        except Exception as error:  # whatever a credential process, a token file or STS brings
-            reason = str(error) or type(error).__name__
-            raise AuthError(
-                f"the AWS credentials can't be had: {reason}",
-                hint="run `aws sts get-caller-identity` with the same profile",
-            ) from error
+            raise _at(where, client_failure(error)) from None
+        except ClientError as error:
+            raise _at(where, _credentials_refusal(error)) from None
+        except EcrdragError as error:
+            raise _at(where, error) from None
+        except Exception as error:  # noqa: BLE001 - whatever a credential process, a token file or a malformed URL brings
+            reason = f"the AWS credentials can't be had: {str(error) or type(error).__name__}"
+            raise _at(where, AuthError(reason, hint=_CREDENTIALS_HINT)) from None
+
+
+def settings_for(
+    registry: str, profile: str | None, endpoint_url: str | None, environ: Mapping[str, str]
+) -> AwsSettings:
+    """Build the settings for a registry: those that the user's map has for it, unless a profile is given.
+
+    A profile on the command line beats the map, its role too, as it beats keys in the environment. Raises UsageError
+    where the map can't be understood.
+    """
+    identity = Identity(profile) if profile else identity_for(registry, environ)
+    try:
+        return AwsSettings(identity.profile, endpoint_url, identity.role_arn)
+    except UsageError as error:
+        raise _at(registry, error) from None
+
+
+class _Role(CredentialProvider):
+    """Credentials of a role, assumed with those of another session, and assumed again before they expire."""
+
+    METHOD = "assume-role"
+
+    def __init__(self, source: botocore.session.Session, role_arn: str) -> None:
+        super().__init__(source)
+        self._role_arn = role_arn
+
+    def load(self) -> DeferredRefreshableCredentials:
+        source = self.session.get_credentials()
+        if source is None:
+            raise NoCredentialsError
+        config = _config(self.session, connections=1)
+        create = partial(self.session.create_client, region_name=self._region(), config=config)
+        session = {"RoleSessionName": _ROLE_SESSION}
+        fetcher = AssumeRoleCredentialFetcher(create, source, self._role_arn, extra_args=session)
+        return DeferredRefreshableCredentials(fetcher.fetch_credentials, self.METHOD)
+
+    def _region(self) -> str:
+        """Choose whose STS to ask: the user's own region's, unless the role is in another partition."""
+        partition = self._role_arn.split(":")[1]
+        own = self.session.get_config_variable("region")
+        if isinstance(own, str) and own and self.session.get_partition_for_region(own) == partition:
+            return own
+        known = {each["id"]: each["outputs"] for each in self.session.get_data("partitions")["partitions"]}
+        if partition not in known:
+            raise UsageError(f"the role {self._role_arn} is in no partition of AWS: {', '.join(known)}")
+        return str(known[partition]["implicitGlobalRegion"])
+
+
+def _session_of(profile: str | None, role_arn: str | None) -> botocore.session.Session:
+    session = botocore.session.Session(profile=profile)
+    if role_arn:
+        role = _Role(botocore.session.Session(profile=profile), role_arn)
+        session.register_component("credential_provider", CredentialResolver([role]))
+    return session
+
+
+def _at(where: str, error: EcrdragError) -> EcrdragError:
+    """Say for which registry, and leave out what is secret in a URL."""
+    return type(error)(f"{where}: {_URL_SECRETS.sub('', str(error))}", hint=error.hint)
+
+
+def _credentials_refusal(error: ClientError) -> EcrdragError:
+    """Build the error for what STS or SSO refuse, or can't do now."""
+    answer = error.response.get("Error", {})
+    code, message = answer.get("Code", "Unknown"), answer.get("Message", "")
+    kind, hint = COMMON_CODES.get(code, (AuthError, _CREDENTIALS_HINT))
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    kind = UnansweredError if status >= HTTPStatus.INTERNAL_SERVER_ERROR else kind
+    refused = f"{error.operation_name} was refused: {message or 'no reason given'} ({code})"
+    return kind(f"the AWS credentials can't be had: {refused}", hint=hint)
+
+
+def _config(session: botocore.session.Session, connections: int) -> Config:
+    """Say how to call, in the user's words where there are any."""
+    # Asked for itself: where the user says nothing, older botocore answers with its own default, legacy.
+    mode = os.environ.get("AWS_RETRY_MODE") or session.get_scoped_config().get("retry_mode") or "standard"
+    limited = session.get_config_variable("max_attempts")
+    retries = {"mode": mode} if limited else {"mode": mode, "total_max_attempts": _ATTEMPTS}
+    return Config(
+        retries=retries,  # type: ignore[arg-type]
+        max_pool_connections=connections,
+        connect_timeout=CONNECT_TIMEOUT,
+        read_timeout=READ_TIMEOUT,
+        user_agent_extra=f"ecrdrag/{__version__}",
+    )
 
 
 @contextmanager
@@ -117,7 +219,3 @@ def _settings_errors() -> Iterator[None]:
             "the AWS settings can't be used: a number or the endpoint URL in them is malformed",
             hint="check --endpoint-url, AWS_ENDPOINT_URL_ECR, AWS_MAX_ATTEMPTS and the profile",
         ) from None
-
-
-def _first_of(names: Sequence[str]) -> str | None:
-    return next((value for name in names if (value := os.environ.get(name))), None)

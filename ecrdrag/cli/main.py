@@ -18,8 +18,10 @@ from ecrdrag.cli.streams import complain, log_to_stderr, mend_streams
 from ecrdrag.errors import EcrdragError, UsageError
 
 COMMANDS: Final = {
-    "pull": "pull an image from ECR into a tar",
-    "push": "push an archive to ECR",
+    "pull": "pull an image from ECR or another registry into a tar",
+    "push": "push an archive to ECR or another registry",
+    "copy": "copy an image from registry to registry",
+    "login": "log in to a registry, with a password from AWS or your own",
     "serve": "run a local ECR",
 }
 EXIT_BUG: Final = 70  # sysexits.h: EX_SOFTWARE

@@ -17,20 +17,22 @@ from ecrdrag.cli.arguments import MAX_JOBS, add_aws_arguments, add_output_argume
 from ecrdrag.cli.arguments import jobs as jobs_of
 from ecrdrag.cli.progress import display
 from ecrdrag.cli.streams import print_result
+from ecrdrag.cli.way import add_login_arguments, add_way_arguments, way_of
 from ecrdrag.content import Platform
 from ecrdrag.errors import UnsupportedError, UsageError
 from ecrdrag.pull import Pulled, PullOptions, pull
 from ecrdrag.reference import ImageReference
 from ecrdrag.resolve import Wish
 from ecrdrag.transfer.download import DEFAULT_JOBS, MAX_CHUNK, MIN_CHUNK
-from ecrdrag.transfer.pace import Paces
 
 DESCRIPTION: Final = """\
-Pull an image from Amazon ECR into one tar that docker load, podman, containerd and skopeo read.
+Pull an image from Amazon ECR, or any other registry, into one tar that docker load, podman, containerd
+and skopeo read.
 
 REF is ecr.aws/arn:aws:ecr:REGION:ACCOUNT:repository/NAME or ACCOUNT.dkr.ecr.REGION.amazonaws.com/NAME,
 then :TAG, @sha256:DIGEST or both; any partition, FIPS and dual-stack hosts too. Region and account
-come out of REF; credentials and everything else the way the AWS CLI finds them.
+come out of REF; credentials and everything else the way the AWS CLI finds them. public.ecr.aws/ALIAS/NAME
+needs no AWS account; HOST[:PORT]/NAME is any registry, with the login that docker has there.
 """
 EPILOG: Final = """\
 While it runs, the bytes lie in FILE.partial beside FILE, and FILE.partial.journal says which have landed. When a pull
@@ -58,15 +60,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--chunk-size", metavar="SIZE", type=_chunk_size, help="1MiB to 20MiB (default: by what is missing)")
     add("--force", action="store_true", help="replace FILE when it holds something else")
     add("--no-resume", action="store_true", help="start over, and leave nothing to resume (see below)")
+    add_way_arguments(parser)
+    add_login_arguments(parser)
     add_aws_arguments(parser)
     add_output_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Pull one image and print where it is."""
-    from ecrdrag.cli.aws import AwsSettings  # late, as all that loads boto3 or requests
-    from ecrdrag.registry.ecr import EcrSource
-    from ecrdrag.registry.transport import BlobTransport
+    from ecrdrag.cli.ends import Ends  # late, as all that loads boto3 or requests
 
     reference = ImageReference.parse(arguments.reference)
     options = PullOptions(
@@ -80,14 +82,8 @@ def run(arguments: argparse.Namespace) -> int:
     if reference.tag is None and reference.digest is None:
         reference = reference.with_default_tag()
         log.warning("no tag and no digest given: taking :%s", reference.tag)
-    settings = AwsSettings(arguments.profile, arguments.endpoint_url)
-    api = settings.ecr(reference.ecr, connections=arguments.jobs)
-    turns = Paces(arguments.jobs)
-    with (
-        BlobTransport(connections=arguments.jobs, ca_bundle=settings.ca_bundle(), turns=turns) as transport,
-        display(arguments.progress, quiet=arguments.quiet) as progress,
-    ):
-        pulled = pull(reference, EcrSource(api, transport, reference, turns), options, progress)
+    with Ends(way_of(arguments)) as ends, display(arguments.progress, quiet=arguments.quiet) as progress:
+        pulled = pull(reference, ends.source(reference), options, progress)
     if pulled.existed:
         log.warning("%s holds this image already, verified: nothing was downloaded", pulled.path)
     print_result(_as_json(pulled) if arguments.json else f"{pulled.path} {pulled.image.manifest.digest}")

@@ -6,14 +6,18 @@ cli/serve.py enters.
 from __future__ import annotations
 
 import argparse
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Final
 from urllib.parse import urlsplit
 
+from ecrdrag.credentials.docker_config import DockerKeyring
 from ecrdrag.errors import UsageError
-from ecrdrag.registry.distribution import Distribution
+from ecrdrag.registry.client import RegistryClient
+from ecrdrag.registry.http import Trust
+from ecrdrag.registry.upstream import UpstreamRegistry
 
 Mapped = tuple[str, str]
 """An upstreamRegistryUrl of rules, and the URL where that registry really is."""
@@ -31,26 +35,26 @@ def add_upstream_arguments(parser: argparse.ArgumentParser) -> None:
         type=_mapped,
         help="where pull-through cache rules find the registry that they call NAME, such as "
         "registry-1.docker.io=https://registry-1.docker.io or quay.io=http://127.0.0.1:5000; "
-        "its login is read from ~/.netrc (may be repeated; default: nowhere)",
+        "its login is docker's, from `docker login` or `ecrdrag login` (may be repeated; default: nowhere)",
     )
 
 
 @contextmanager
-def upstreams_of(mapped: Sequence[Mapped] | None) -> Iterator[Mapping[str, Distribution]]:
-    """Give a client for each registry that is named, for as long as they are served."""
+def upstreams_of(mapped: Sequence[Mapped] | None) -> Iterator[Mapping[str, UpstreamRegistry]]:
+    """Give each registry that is named, for as long as they are served."""
     with ExitStack() as stack:
-        found: dict[str, Distribution] = {}
+        found: dict[str, UpstreamRegistry] = {}
         for name, url in mapped or ():
             if name in found:
                 raise UsageError(f"--upstream {name} is given twice")
-            found[name] = stack.enter_context(Distribution(url, ca_bundle=_ca_bundle()))
+            found[name] = UpstreamRegistry(stack.enter_context(_client(url)))
         yield found
 
 
-def _ca_bundle() -> str | bool:
+def _client(url: str) -> RegistryClient:
     from ecrdrag.cli.aws import AwsSettings
 
-    return AwsSettings(None, None).ca_bundle()
+    return RegistryClient(url, keyring=DockerKeyring(os.environ), trust=Trust(AwsSettings(None, None).ca_bundle()))
 
 
 def _mapped(text: str) -> Mapped:
@@ -66,5 +70,5 @@ def _mapped(text: str) -> Mapped:
     if not is_good or parts.query or parts.fragment:
         raise argparse.ArgumentTypeError(f"--upstream {name} needs a URL such as http://127.0.0.1:5000")
     if parts.username is not None or parts.password is not None:
-        raise argparse.ArgumentTypeError(f"--upstream {name} has a login in its URL; put it into ~/.netrc")
+        raise argparse.ArgumentTypeError(f"--upstream {name} has a login in its URL; log in with `docker login`")
     return name, url

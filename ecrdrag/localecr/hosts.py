@@ -4,7 +4,8 @@ Every room of the local ECR may enter. A server of one address is many registrie
 
     ACCOUNT.dkr.ecr.REGION.localhost[:PORT]         as AWS names them too: ...amazonaws.com and the like
     public.ecr.localhost[:PORT], public.ecr.aws     the public registries; the alias in a name says whose
-    any other                                       the first account, the server's region and dialect
+    any other                                       the server's dialect, and whose the password is that comes along;
+                                                    nobody's is of the first account in the server's region
 """
 
 from __future__ import annotations
@@ -30,10 +31,11 @@ _API: Final = re.compile(r"api\.(?P<rest>ecr(-fips)?\.[a-z0-9.-]+(:[0-9]+)?)", r
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a client thinks that it is."""
+    """Where a client thinks that it is; named says that its host name told whose registry that is."""
 
     registry: RegistryKey
     dialect: Dialect
+    named: bool = True
 
 
 def place_of(host: str, settings: Settings) -> Place:
@@ -44,7 +46,7 @@ def place_of(host: str, settings: Settings) -> Place:
     match = _PRIVATE.fullmatch(name)
     if match is None:
         region = PUBLIC if settings.dialect is Dialect.PUBLIC else settings.region
-        return Place(RegistryKey(settings.account, region), settings.dialect)
+        return Place(RegistryKey(settings.account, region), settings.dialect, named=False)
     dialect = Dialect.ECR if settings.dialect is Dialect.PUBLIC else settings.dialect
     return Place(RegistryKey(match["account"], match["region"]), dialect)
 

@@ -30,7 +30,7 @@ class Settings:
     accounts: tuple[str, ...] = ("123456789012",)
     """Who has a key pair here; the first one is meant where nobody else is named."""
     region: str = "us-east-1"
-    """Which region a host name without one stands for; the API takes it from the signature."""
+    """Which region a host name without one stands for, without a password; the API takes it from the signature."""
     dialect: Dialect = Dialect.ECR
     url_expiry: int = HOUR
     """GetDownloadUrlForLayer's sample in the AWS CLI documentation has X-Amz-Expires=3600."""

@@ -1,6 +1,6 @@
 """Own how the body of a reply gets into memory: once, into a buffer that each thread keeps, and not too slowly.
 
-The transport enters.
+The registry's ends enter.
 
 urllib3 makes new bytes for each read and copies them once more. Here the system copies from the socket straight into
 the buffer, through the http.client response that urllib3 holds; where that can't be had, urllib3 reads.

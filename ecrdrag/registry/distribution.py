@@ -1,282 +1,149 @@
-"""Own /v2/ as any registry speaks it: manifests and blobs by name, and the way in that a challenge asks for.
+"""Own any registry's /v2/ as a Source: manifests by tag or digest, blobs by ranged GETs, wherever these lead.
 
-The command line may enter; what it makes is handed to the rooms that pull. OCI distribution spec, and
-distribution/distribution's docs/content/spec/auth/token.md.
+The stories and the command line, which builds the client, may enter. OCI distribution spec, "Pulling manifests" and
+"Pulling blobs".
 """
 
 from __future__ import annotations
 
-import json
 import threading
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from types import TracebackType
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Final
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlsplit
 
 import requests
 
-from ecrdrag.content import Digest
-from ecrdrag.errors import (
-    AuthError,
-    BusyError,
-    EcrdragError,
-    IntegrityError,
-    NotFoundError,
-    TransferError,
-    TransientError,
-    UnsupportedError,
-)
-from ecrdrag.manifest import INDEX_TYPES, MANIFEST_TYPES, MAX_MANIFEST_SIZE
-from ecrdrag.registry.body import BUFFER_SIZE, Body, Patience
-from ecrdrag.registry.challenge import Challenge, parse_challenges
-from ecrdrag.registry.heads import Heads
-from ecrdrag.registry.http import (
-    HEADERS,
-    MIN_RATE,
-    READ_TIMEOUT,
-    SMALL_BODY,
-    Connections,
-    host_of,
-    origin_of,
-    translated,
-)
+from ecrdrag.content import Descriptor, Digest, Turns
+from ecrdrag.errors import IntegrityError, NotFoundError, TransferError
+from ecrdrag.manifest import MAX_MANIFEST_SIZE, Index, Manifest, parse
+from ecrdrag.reference import ImageReference
+from ecrdrag.registry.client import RegistryClient
+from ecrdrag.registry.ends import Unlimited
+from ecrdrag.registry.http import origin_of, small_body, translated
+from ecrdrag.registry.transport import BlobTransport, LinkRefusedError
+from ecrdrag.registry.upstream import ACCEPT, digest_in, pull_scope
 
-Login = tuple[str, str]
-"""A user's name and password."""
-
-_ACCEPT: Final = ", ".join((*MANIFEST_TYPES, *INDEX_TYPES))
-_MAX_TOKEN_REPLY: Final = 1024 * 1024  # bytes
-# token.md: expires_in "defaults to 60 seconds"; a token isn't used in its last ones.
-_LIFETIME: Final = 60.0
-_MARGIN: Final = 5.0
-_MAX_REASON: Final = 200  # characters
+# A blob that comes by one request anyway: to ask first where it is would be a second one.
+SMALL_BLOB: Final = 64 * 1024  # bytes
+_FIRST_BYTE: Final = {"Range": "bytes=0-0"}
+_MOVED: Final = (301, 302, 303, 307, 308)  # RFC 9110, 15.4
+# The registry sends the blob itself, perhaps without ranges; or it has no first byte, and the transport says so.
+_HERE: Final = (200, 206, 416)
+# What servers call JSON that they know nothing of; then the document says what it is.
+_VAGUE: Final = ("application/json", "application/octet-stream", "text/plain", "binary/octet-stream")
+_MOVED_HINT: Final = "the tag has moved to another image: pull by the digest alone, or by the tag alone"
 
 
-def netrc_login(url: str) -> Login | None:
-    """Look a host's login up in ~/.netrc, or the file that NETRC names."""
-    return requests.utils.get_netrc_auth(url)
+@dataclass(slots=True)
+class _Link:
+    """Hold where a blob is while that works; the lock lets one thread find out for all."""
+
+    url: str = ""
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
 
-@dataclass(frozen=True, slots=True)
-class _Pass:
-    """An Authorization header for a scope, until a moment of the monotonic clock."""
-
-    header: str
-    until: float
-
-
-class Distribution:
-    """Read from one registry; safe from many threads.
-
-    url is where it is, without /v2/. login finds who to be there, asked when a challenge wants to know. A reply ends
-    that brings nothing for read_timeout seconds, or over so long less than min_rate bytes per second, or whose head
-    takes twice as long.
-    """
+class DistributionSource:
+    """Read images of one repository; safe from many threads."""
 
     def __init__(
-        self,
-        url: str,
-        *,
-        login: Callable[[str], Login | None] = netrc_login,
-        ca_bundle: str | bool = True,
-        connections: int = 32,
-        read_timeout: float = READ_TIMEOUT,
-        min_rate: float = MIN_RATE,
+        self, client: RegistryClient, transport: BlobTransport, reference: ImageReference, turns: Turns | None = None
     ) -> None:
-        self._url = url.rstrip("/")
-        self._host = host_of(url)
-        self._login = login
-        self._read_timeout, self._min_rate = read_timeout, min_rate
-        self._connections = Connections(connections, ca_bundle=ca_bundle, read_timeout=read_timeout)
+        self._client, self._transport = client, transport
+        self._turns = turns or Unlimited()
+        self._repository, self._where = reference.repository, reference.name
+        self._scope = pull_scope(reference.repository)
+        self._links: dict[Digest, _Link] = {}
         self._lock = threading.Lock()
-        self._passes: dict[str, _Pass] = {}
-        self._heads = Heads(2 * read_timeout)
 
-    def check(self) -> None:
-        """Ask whether it is a registry and lets us in."""
-        with self._ask("GET", "", scope="", what=f"the registry {self._host}"):
-            pass
+    def manifest(self, *, tag: str | None = None, digest: Digest | None = None) -> Manifest | Index:
+        """Fetch a manifest or an index and hold it against the digest that was asked for, or that it is said to have.
 
-    def digest(self, repository: str, tag: str) -> Digest | None:
-        """Tell what a tag stands for without fetching it; None when the registry doesn't say."""
-        with self._manifest("HEAD", repository, tag) as response:
-            return _digest_in(response)
+        With both it comes by its tag, so that one request does, unless they disagree.
+        """
+        version = tag or str(digest)
+        with self._asking("GET", version) as response:
+            raw = self._client.read(response, MAX_MANIFEST_SIZE)
+            media_type = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+            told = digest_in(response)
+        expected = digest or told
+        found = Digest.of(raw, expected.algorithm) if expected else None
+        if found != expected:
+            if tag is not None and digest is not None:
+                self._check_tag(tag, digest, told)
+            raise IntegrityError(f"{self._named(version)}: the manifest {expected} arrived with digest {found}")
+        return parse(raw, "" if media_type in _VAGUE else media_type)
 
-    def manifest(self, repository: str, reference: str | Digest) -> tuple[bytes, str]:
-        """Fetch a manifest or an index by tag or digest, verified where a digest is known, and its media type."""
-        with self._manifest("GET", repository, reference) as response:
-            raw = b"".join(bytes(view) for view in self._views(response, MAX_MANIFEST_SIZE))
-            known = reference if isinstance(reference, Digest) else _digest_in(response)
-            media_type = response.headers.get("Content-Type", "").partition(";")[0].strip()
-        if known and Digest.of(raw, known.algorithm) != known:
-            raise IntegrityError(f"{self._host} sent a manifest of {repository} that isn't {known}")
-        return raw, media_type
+    def read(self, blob: Descriptor, start: int, stop: int) -> Iterator[memoryview]:
+        """Yield bytes [start, stop) of a blob; a view is valid until the next one is asked for."""
+        url = self._url(blob)
+        is_ours = origin_of(url) == origin_of(self._client.url())
+        login = self._client.authorization(self._scope) if is_ours else ""
+        try:
+            yield from self._transport.read_range(url, start=start, stop=stop, size=blob.size, authorization=login)
+        except LinkRefusedError:
+            self._forget(blob, url)
+            raise
 
-    @contextmanager
-    def blob(self, repository: str, digest: Digest) -> Iterator[Iterator[memoryview]]:
-        """Open a blob: its bytes in order, not verified; a view is valid until the next one is asked for."""
-        what = f"blob {digest} of {repository}"
-        with self._ask("GET", f"{repository}/blobs/{digest}", scope=_pull(repository), what=what) as response:
-            yield self._views(response)
+    def expect(self, blob: Descriptor) -> None:
+        """Find out where the blob is."""
+        self._url(blob)
 
     def abort(self) -> None:
-        """Wake every thread that waits for bytes; later requests fail at once."""
-        self._connections.abort()  # first: a thread that waited for a head asks no more
-        self._heads.abort()
-
-    def __enter__(self) -> Distribution:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.abort()
-        self._connections.close()
+        """End every read in progress; later ones fail, as all does that is asked of the client."""
+        self._turns.abort()
+        self._transport.abort()
+        self._client.abort()
 
     @contextmanager
-    def _manifest(self, method: str, repository: str, reference: str | Digest) -> Iterator[requests.Response]:
-        path, what = f"{repository}/manifests/{reference}", f"{repository} {reference}"
-        with self._ask(method, path, scope=_pull(repository), what=what, accept=_ACCEPT) as response:
+    def _asking(self, method: str, version: str) -> Iterator[requests.Response]:
+        path, what = f"{self._repository}/manifests/{version}", self._named(version)
+        with self._client.ask(method, path, scope=self._scope, what=what, headers={"Accept": ACCEPT}) as response:
             yield response
 
-    @contextmanager
-    def _ask(
-        self, method: str, path: str, *, scope: str, what: str, accept: str = "*/*"
-    ) -> Iterator[requests.Response]:
-        """Give the reply to a request that is let in, its body unread; only what happens in here is translated."""
-        with translated(self._host):
-            response = self._answered(method, f"{self._url}/v2/{path}", {**HEADERS, "Accept": accept}, scope)
-        with self._connections.watched(response):
-            if response.status_code != requests.codes.ok:
-                raise self._refusal(response, what)
-            yield response
+    def _check_tag(self, tag: str, digest: Digest, told: Digest | None) -> None:
+        """Raise NotFoundError where a tag stands for another digest; ECR tells that by HEAD only."""
+        if told is None:
+            with self._asking("HEAD", tag) as response:
+                told = digest_in(response)
+        if told != digest:
+            now = f"stands for {told} now" if told else "stands for another image now"
+            raise NotFoundError(f"{self._named(tag)} {now}, not for {digest}", hint=_MOVED_HINT)
 
-    def _answered(self, method: str, url: str, headers: Mapping[str, str], scope: str) -> requests.Response:
-        """Send a request, once more with what a challenge asks for."""
-        known = self._known(scope)
-        response = self._send(method, url, {**headers, "Authorization": known} if known else headers)
-        if response.status_code != requests.codes.unauthorized or origin_of(response.url) != origin_of(self._url):
-            return response
-        with self._connections.watched(response):
-            response.raw.read(SMALL_BODY)
-            challenges = parse_challenges(response.headers.get("WWW-Authenticate", ""))
-        header = self._authorization(challenges, scope)
-        return self._send(method, url, {**headers, "Authorization": header}) if header else response
-
-    def _send(self, method: str, url: str, headers: Mapping[str, str]) -> requests.Response:
-        return self._heads.ask(lambda: self._connections.send(method, url, headers), host_of(url))
-
-    def _known(self, scope: str) -> str:
+    def _url(self, blob: Descriptor) -> str:
         with self._lock:
-            known = self._passes.get(scope)
-        return known.header if known and time.monotonic() < known.until else ""
+            link = self._links.setdefault(blob.digest, _Link(self._own(blob) if blob.size <= SMALL_BLOB else ""))
+        with link.lock:
+            link.url = link.url or self._resolved(blob)
+            return link.url
 
-    def _authorization(self, challenges: tuple[Challenge, ...], scope: str) -> str:
-        """Do what the first challenge asks for that can be met; empty when none can."""
-        for challenge in challenges:
-            found = self._bearer(challenge, scope) if challenge.scheme == "bearer" else self._basic(challenge)
-            if found:
-                with self._lock:
-                    self._passes[scope] = found
-                return found.header
-        return ""
+    def _own(self, blob: Descriptor) -> str:
+        return self._client.url(f"{self._repository}/blobs/{blob.digest}")
 
-    def _basic(self, challenge: Challenge) -> _Pass | None:
-        login = self._login(self._url) if challenge.scheme == "basic" else None
-        return _Pass(_basic_header(login), float("inf")) if login else None
+    def _resolved(self, blob: Descriptor) -> str:
+        """Ask where the blob is: at the registry itself, or where a redirect leads; the transport follows others."""
+        own, what = self._own(blob), f"blob {blob.digest} of {self._where}"
+        asking = self._client.ask(
+            "GET", own, scope=self._scope, what=what, headers=_FIRST_BYTE, good=(*_HERE, *_MOVED), follow=False
+        )
+        with self._turns.turn(f"blobs of {self._client.host}") as turn, asking as response:
+            turn.moved(1)
+            url = self._client.place(response) if response.status_code in _MOVED else own
+            with translated(self._client.host):
+                scheme, *_ = origin_of(url)
+                if response.status_code != requests.codes.ok:  # then it is the blob that comes
+                    small_body(response)
+        if scheme not in ("https", urlsplit(own).scheme):
+            raise TransferError(f"{self._client.host} redirects to what is not https, which is not followed")
+        return url
 
-    def _bearer(self, challenge: Challenge, scope: str) -> _Pass | None:
-        """Fetch a token, as somebody where there is a login, else as anybody."""
-        realm = challenge.parameters.get("realm", "")
-        if urlsplit(realm).scheme not in ("https", urlsplit(self._url).scheme):
-            raise AuthError(f"{self._host} sends for a token to what is not https, which is not followed")
-        asked = {"service": challenge.parameters.get("service", ""), "scope": challenge.parameters.get("scope", scope)}
-        query = urlencode({name: value for name, value in asked.items() if value})
-        login = self._login(self._url)
-        headers = {**HEADERS, "Authorization": _basic_header(login)} if login else HEADERS
-        begun = time.monotonic()
-        response = self._send("GET", f"{realm}{'&' if urlsplit(realm).query else '?'}{query}", headers)
-        with self._connections.watched(response):
-            if response.status_code != requests.codes.ok:
-                raise self._refusal(response, f"a token for {scope or self._host}", host_of(realm))
-            token, lifetime = _read_token(b"".join(bytes(view) for view in self._views(response, _MAX_TOKEN_REPLY)))
-        return _Pass(f"Bearer {token}", begun + lifetime - _MARGIN)
+    def _forget(self, blob: Descriptor, url: str) -> None:
+        link = self._links[blob.digest]
+        with link.lock:
+            if link.url == url:  # else another thread has found a fresh one
+                link.url = ""
 
-    def _views(self, response: requests.Response, limit: int | None = None) -> Iterator[memoryview]:
-        """Yield a reply's body; raise UnsupportedError over limit bytes, TransientError when some are missing."""
-        host = host_of(response.url)
-        length = response.headers.get("Content-Length", "")
-        with translated(host):
-            expected = int(length) if length.isdecimal() else None  # Python reads no number of any length
-            body, patience, came = Body(response.raw), Patience(host, self._read_timeout, self._min_rate), 0
-            while view := body.read(BUFFER_SIZE, patience):
-                came += len(view)
-                if limit is not None and came > limit:
-                    raise UnsupportedError(f"{host} sends more than the {limit} bytes that can be")
-                yield view
-            if expected is not None and came < expected:
-                raise TransientError(f"{host} closed the connection {expected - came} bytes before the end")
-
-    def _refusal(self, response: requests.Response, what: str, host: str = "") -> EcrdragError:
-        status = response.status_code
-        with translated(self._host):
-            reason = _reason(response)
-        text = f"{host or host_of(response.url)} answered {status} ({reason}) when asked for {what}"
-        if status in (requests.codes.unauthorized, requests.codes.forbidden):
-            return AuthError(text, hint="put the login of this host into ~/.netrc")
-        if status == requests.codes.not_found:
-            return NotFoundError(text)
-        if status == requests.codes.too_many_requests:
-            return BusyError(text)
-        if status >= requests.codes.internal_server_error or status == requests.codes.request_timeout:
-            return TransientError(text)
-        return TransferError(text)
-
-
-def _pull(repository: str) -> str:
-    """Name what is asked for, as distribution's docs/content/spec/auth/scope.md has it."""
-    return f"repository:{repository}:pull"
-
-
-def _basic_header(login: Login) -> str:
-    request = requests.Request("GET", "https://host.invalid/", auth=login).prepare()
-    return request.headers["Authorization"]
-
-
-def _digest_in(response: requests.Response) -> Digest | None:
-    with suppress(ValueError):
-        return Digest.parse(response.headers.get("Docker-Content-Digest", ""))
-    return None
-
-
-def _read_token(raw: bytes) -> tuple[str, float]:
-    """Read the reply of a token server: the token, and for how many seconds it is good."""
-    try:
-        reply = json.loads(raw)
-    except (ValueError, RecursionError):
-        reply = None
-    found = reply if isinstance(reply, dict) else {}
-    token = found.get("token") or found.get("access_token")
-    if not isinstance(token, str) or not token.isascii() or not token.isprintable():
-        raise AuthError("the token server sent no token")
-    return token, _lifetime(found.get("expires_in"))
-
-
-def _lifetime(told: object) -> float:
-    if isinstance(told, int | float) and not isinstance(told, bool):
-        with suppress(OverflowError):  # JSON has larger numbers than a float
-            return float(told)
-    return _LIFETIME
-
-
-def _reason(response: requests.Response) -> str:
-    """Return what a registry says about an error: its first code and message (OCI distribution spec, "Error Codes")."""
-    raw = response.raw.read(SMALL_BODY)
-    with suppress(ValueError, KeyError, IndexError, TypeError, RecursionError):
-        error = json.loads(raw)["errors"][0]
-        text = f"{error['code']}: {error.get('message', '')}"
-        return "".join(letter if letter.isprintable() else "?" for letter in text[:_MAX_REASON])
-    return response.reason or "no reason given"
+    def _named(self, version: str) -> str:
+        """Name a manifest by its tag or digest, as references do."""
+        return f"{self._where}{'@' if ':' in version else ':'}{version}"

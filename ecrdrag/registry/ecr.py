@@ -36,7 +36,7 @@ class EcrSource:
         self._api = api
         self._transport = transport
         self._turns = turns or Unlimited()
-        self._account = reference.ecr.account
+        self._account = reference.private.account
         self._repository = reference.repository
         self._where = reference.name
         self._links: dict[Digest, _Link] = {}

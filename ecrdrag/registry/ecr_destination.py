@@ -68,6 +68,10 @@ class EcrDestination:
             raise TransferError(f"{repository.where}: InitiateLayerUpload asks for parts of {part_size} bytes")
         return EcrUpload(repository, blob.digest, upload, min(part_size, MAX_PART))
 
+    def mount(self, blob: Descriptor, repository: str) -> bool:
+        """Do nothing: the API has no call for it, /v2/ alone mounts (ECR user guide, "Blob mounting")."""
+        return False
+
     def put_manifest(self, document: Manifest | Index, tag: str | None = None) -> bool:
         """Put a document, byte for byte, whose blobs and children are there; False when it was there already.
 
@@ -249,13 +253,13 @@ class _Repository:
     def __init__(self, api: EcrPushApi, reference: ImageReference, turns: Turns) -> None:
         self.api = api
         self._turns = turns
-        self.account = reference.ecr.account
+        self.account = reference.private.account
         self.name = reference.repository
         self.where = reference.name
         self._answered = False
         self._hint = (
-            f"create it with `aws ecr create-repository --registry-id {reference.ecr.account} "
-            f"--region {reference.ecr.region} --repository-name {reference.repository}`, "
+            f"create it with `aws ecr create-repository --registry-id {reference.private.account} "
+            f"--region {reference.private.region} --repository-name {reference.repository}`, "
             "or run the same command again with --create-repository"
         )
 

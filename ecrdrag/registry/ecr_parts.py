@@ -13,7 +13,6 @@ import base64
 import binascii
 import importlib
 import json
-import os
 from collections.abc import Callable, Iterable, MutableMapping
 from functools import partial
 from typing import Final, Protocol
@@ -21,6 +20,7 @@ from typing import Final, Protocol
 from botocore.model import OperationModel
 
 from ecrdrag.errors import IntegrityError
+from ecrdrag.registry.blocks import Blocks
 
 _SLICE: Final = 3 * 16 * 1024  # bytes read at once; their base64 fits a processor's nearest caches
 _TAIL: Final = b'"}'
@@ -139,30 +139,4 @@ def _set_aside(
 def _put_in_place(params: MutableMapping[str, object], context: MutableMapping[str, object], **_: object) -> None:
     body = context.pop(_CONTEXT, None)
     if isinstance(body, bytes | bytearray):
-        params["body"] = _Blocks(body)
-
-
-class _Blocks:
-    """Be a file of a body, which http.client sends in small blocks, each in the socket's timeout.
-
-    Bytes it hands to one sendall(), with or without TLS, whose timeout, while sending that for connecting,
-    bounds the time of all of them: on a slow line no part would ever arrive.
-    """
-
-    def __init__(self, body: bytes | bytearray) -> None:
-        self._view = memoryview(body)
-        self._place = 0
-
-    def read(self, size: int = -1) -> memoryview:
-        """Give the next size bytes, or all that are left."""
-        start, self._place = self._place, len(self._view) if size < 0 else min(self._place + size, len(self._view))
-        return self._view[start : self._place]
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Go on at an offset: botocore measures the body, hashes it and sends it again."""
-        self._place = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._place, os.SEEK_END: len(self._view)}[whence]
-        return self._place
-
-    def tell(self) -> int:
-        """Say what is read next."""
-        return self._place
+        params["body"] = Blocks(body)

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from ecrdrag.content import BlobDestination, BlobSource, Digest, Turn
+from ecrdrag.content import BlobDestination, BlobSource, Descriptor, Digest, Turn
 from ecrdrag.manifest import Index, Manifest
 
 
@@ -58,6 +58,13 @@ class Destination(BlobDestination, Protocol):
 
         Without a tag it has its digest only. Raises ConflictError for an immutable tag that another
         digest holds, and TransientError when another try may help.
+        """
+        ...
+
+    def mount(self, blob: Descriptor, repository: str) -> bool:
+        """Take a blob over from another repository of the same registry, which holds it; False when it doesn't come.
+
+        No bytes are moved. False is no failure: a registry may not offer it, or not between these two.
         """
         ...
 

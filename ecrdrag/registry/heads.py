@@ -24,14 +24,17 @@ class Heads:
         self._lock = threading.Lock()
         self._waiting: set[Future[requests.Response]] = set()
 
-    def ask(self, send: Callable[[], requests.Response], host: str) -> requests.Response:
-        """Return or raise what send does; raise StalledError when it takes too long, TransferError at an abort()."""
+    def ask(self, send: Callable[[], requests.Response], host: str, *, endless: bool = False) -> requests.Response:
+        """Return or raise what send does; raise StalledError when it takes too long, TransferError at an abort().
+
+        endless says that nothing is too long.
+        """
         head: Future[requests.Response] = Future()
         with self._lock:
             self._waiting.add(head)
         try:
             threading.Thread(target=_fulfil, args=(head, send), name="registry", daemon=True).start()
-            return head.result(self._seconds)
+            return head.result(None if endless else self._seconds)
         except CancelledError:
             raise TransferError("the transfer was stopped") from None
         except FutureTimeoutError:

@@ -8,18 +8,25 @@ leaves this room and its users: their errors are put into our own words, ``from 
 
 from __future__ import annotations
 
+import ipaddress
 import socket
+import ssl
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
-from typing import Final
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
 from urllib.parse import urljoin, urlsplit
 
 import requests
 import urllib3
 
 from ecrdrag import __version__
-from ecrdrag.errors import BusyError, StalledError, TransferError, TransientError
+from ecrdrag.errors import BusyError, StalledError, TransferError, TransientError, UsageError
+from ecrdrag.registry.blocks import Blocks, Flow
+from ecrdrag.registry.body import Body as Received
+from ecrdrag.registry.body import Patience
 
 CONNECT_TIMEOUT: Final = 10.0  # seconds
 READ_TIMEOUT: Final = 30.0  # seconds without a byte
@@ -27,48 +34,148 @@ MIN_RATE: Final = 1024.0  # bytes per second, over READ_TIMEOUT; a line that sha
 HEADERS: Final = {"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": f"ecrdrag/{__version__}"}
 SMALL_BODY: Final = 4096  # bytes; as much is read of what comes with an error or a redirect
 _MAX_REDIRECTS: Final = 5
+_READING: Final = ("GET", "HEAD")
+# RFC 9110, 15.4: after these the same is asked elsewhere, after the others perhaps something else.
+_SAME_ELSEWHERE: Final = (requests.codes.temporary_redirect, requests.codes.permanent_redirect)
+_BLOCK: Final = 128 * 1024  # bytes of a body handed to the socket at once
+_LOCAL: Final = ".localhost"
+_HERE: Final = "127.0.0.1"
+_PORTS: Final = {"https": 443, "http": 80}
+Body = bytes | bytearray | memoryview | Flow
+
+
+class UnreachableError(TransientError):
+    """No connection could be made at all; at the first contact with a host another try is no use."""
+
+
+class NoTlsError(UnreachableError):
+    """A connection could be made, but TLS is not spoken there, or not as it is here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """Say whose certificates are believed: the usual ones or those of a bundle, and those of one more file.
+
+    bundle is a file or folder in place of the usual ones, True for these.
+    """
+
+    bundle: str | bool = True
+    more: Path | None = None
+
+    def context(self) -> ssl.SSLContext:
+        """Make a TLS context; raise UsageError for a file that can't be used."""
+        context = urllib3.util.ssl_.create_urllib3_context()
+        _believe(context, Path(requests.utils.DEFAULT_CA_BUNDLE_PATH if self.bundle is True else str(self.bundle)))
+        if self.more:
+            _believe(context, self.more)
+        return context
+
+
+def _believe(context: ssl.SSLContext, path: Path) -> None:
+    try:
+        if path.is_dir():
+            context.load_verify_locations(capath=path)
+        else:
+            context.load_verify_locations(cafile=path)
+    except OSError as error:  # ssl.SSLError is one too
+        reason = "there is no certificate in it" if isinstance(error, ssl.SSLError) else error.strerror or error
+        raise UsageError(f"the CA file {path} can't be used: {reason}", hint="it holds certificates in PEM") from error
+
+
+class _Adapter(requests.adapters.HTTPAdapter):
+    """An adapter with one TLS context for all connections, and with larger blocks where urllib3 can (2 and newer).
+
+    requests would have each connection read all certificates again.
+    """
+
+    def __init__(self, count: int, trust: Trust) -> None:
+        self._trust = trust
+        self._tls = trust.context() if trust.more else None  # what a user names is looked at before all else
+        self._lock = threading.Lock()
+        super().__init__(pool_connections=count, pool_maxsize=count)
+
+    def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **settings: object) -> None:
+        """Make the pool with larger blocks."""
+        if "key_blocksize" in urllib3.poolmanager.PoolKey._fields:
+            settings["blocksize"] = _BLOCK
+        super().init_poolmanager(connections, maxsize, block, **settings)
+
+    def build_connection_pool_key_attributes(
+        self, request: requests.PreparedRequest, verify: bool | str, cert: str | tuple[str, str] | None = None
+    ) -> tuple[Any, Any]:
+        """Lead names under localhost to this machine, whatever resolvers make of them: RFC 6761, 6.3, item 3."""
+        parts = urlsplit(request.url or "")
+        name = parts.hostname or ""
+        place = {"scheme": parts.scheme, "host": _HERE if name.endswith(_LOCAL) else name, "port": parts.port}
+        if parts.scheme != "https":
+            return place, {}
+        tls = {"cert_reqs": "CERT_REQUIRED", "ssl_context": self._context()}
+        return place, {**tls, "server_hostname": name} if name.endswith(_LOCAL) else tls
+
+    def cert_verify(self, conn: object, url: str, verify: object, cert: object) -> None:
+        """Leave it to the context, which verifies."""
+
+    def _context(self) -> ssl.SSLContext:
+        with self._lock:
+            self._tls = self._tls or self._trust.context()
+            return self._tls
 
 
 class Connections:
     """Send requests over at most so many kept-alive connections to each host; safe from many threads.
 
-    ca_bundle is a file or folder of certificates, True for the usual ones. read_timeout is in seconds without a byte.
-    Proxies come from the environment.
+    read_timeout is in seconds without a byte. Proxies come from the environment.
     """
 
-    def __init__(self, count: int, *, ca_bundle: str | bool, read_timeout: float) -> None:
+    def __init__(self, count: int, *, trust: Trust, read_timeout: float) -> None:
         # No session: its cookies have no place here, it would send a login of ~/.netrc to every host on the way,
         # presigned URLs and all, and it reads the whole environment for each request.
-        self._adapter = requests.adapters.HTTPAdapter(pool_connections=count, pool_maxsize=count)
-        self._ca_bundle = ca_bundle
+        self._adapter = _Adapter(count, trust)
         self._timeout = (CONNECT_TIMEOUT, read_timeout)
         self._proxies: dict[str, Mapping[str, str]] = {}
         self._lock = threading.Lock()
         self._live: set[urllib3.BaseHTTPResponse] = set()
         self._aborted = False
 
-    def send(self, method: str, url: str, headers: Mapping[str, str]) -> requests.Response:
-        """Follow redirects, a few, never away from TLS, and without Authorization to another host."""
+    def send(
+        self, method: str, url: str, headers: Mapping[str, str], body: Body | None = None, *, follow: bool = True
+    ) -> requests.Response:
+        """Follow redirects, a few, never away from TLS, and without Authorization to another host.
+
+        What isn't GET or HEAD follows only where the same is to be asked, and can be. Without follow, a redirect is
+        the reply.
+        """
         for _ in range(_MAX_REDIRECTS + 1):
-            self._check_aborted()
-            response = self._adapter.send(
-                requests.Request(method, url, dict(headers)).prepare(),
-                stream=True,
-                timeout=self._timeout,
-                verify=self._ca_bundle,
-                proxies=self._proxies_for(url),
+            with translated(place_of(url)):
+                response = self._send(method, url, headers, body)
+            goes_on = method in _READING or (
+                response.status_code in _SAME_ELSEWHERE and not isinstance(body, Flow)  # what flows by is gone
             )
-            if not response.is_redirect:
+            if not follow or not response.is_redirect or not goes_on:
                 return response
-            with response:
-                target = urljoin(url, response.headers["Location"])
-                response.raw.read(SMALL_BODY)  # one that is read to its end leaves the connection for the next
-            if urlsplit(target).scheme not in ("https", urlsplit(url).scheme):
+            with translated(host_of(url)):
+                target = self._target(response)
+                is_safe = urlsplit(target).scheme in ("https", urlsplit(url).scheme)
+            if not is_safe:
                 raise TransferError(f"{host_of(url)} redirects to what is not https, which is not followed")
             if origin_of(target) != origin_of(url):
                 headers = {name: value for name, value in headers.items() if name != "Authorization"}
             url = target
         raise TransferError(f"{host_of(url)} redirects more than {_MAX_REDIRECTS} times")
+
+    def _send(self, method: str, url: str, headers: Mapping[str, str], body: Body | None) -> requests.Response:
+        self._check_aborted()
+        # Of no bytes http.client would make a chunked body.
+        data = body if isinstance(body, Flow) else Blocks(body) if body else None
+        request = requests.Request(method, url, {**headers, **_named(url)}, data=data).prepare()
+        response = self._adapter.send(request, stream=True, timeout=self._timeout, proxies=self._proxies_for(url))
+        response.url = url
+        return response
+
+    def _target(self, response: requests.Response) -> str:
+        with self.watched(response):
+            small_body(response)  # one that is read to its end leaves the connection for the next
+        return urljoin(response.url, response.headers["Location"])
 
     @contextmanager
     def watched(self, response: requests.Response) -> Iterator[None]:
@@ -96,11 +203,12 @@ class Connections:
         self._adapter.close()
 
     def _proxies_for(self, url: str) -> Mapping[str, str]:
-        """Look a host's proxies up in the environment, once."""
-        host = host_of(url)
-        if host not in self._proxies:
-            self._proxies[host] = requests.utils.get_environ_proxies(url, no_proxy=None)
-        return self._proxies[host]
+        """Look a host's proxies up in the environment, once; none leads to this machine, as in Go's net/http."""
+        place = place_of(url)
+        if place not in self._proxies:
+            is_near = is_loopback(urlsplit(url).hostname or "")
+            self._proxies[place] = {} if is_near else requests.utils.get_environ_proxies(url, no_proxy=None)
+        return self._proxies[place]
 
     def _check_aborted(self) -> None:
         if self._aborted:
@@ -115,10 +223,33 @@ def host_of(url: str) -> str:
         return "the server"
 
 
+def place_of(url: str) -> str:
+    """Return the host in a URL, with its port where it names one."""
+    try:
+        return urlsplit(url).netloc.rpartition("@")[2] or "the server"
+    except ValueError:
+        return "the server"
+
+
 def origin_of(url: str) -> tuple[str, str | None, int | None]:
     """Return what makes two URLs ask the same server: RFC 6454, section 4."""
     parts = urlsplit(url)
-    return parts.scheme, parts.hostname, parts.port
+    return parts.scheme, parts.hostname, parts.port or _PORTS.get(parts.scheme)
+
+
+def _named(url: str) -> Mapping[str, str]:
+    """Say whom a request is for where the adapter leads it elsewhere."""
+    return {"Host": place_of(url)} if (urlsplit(url).hostname or "").endswith(_LOCAL) else {}
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether a host name, without a port, is this machine: RFC 6761, 6.3; RFC 1122, 3.2.1.3."""
+    name = host.lower().strip("[]")
+    if name == "localhost" or name.endswith(_LOCAL):
+        return True
+    with suppress(ValueError):
+        return ipaddress.ip_address(name).is_loopback
+    return False
 
 
 def _shut_down(raw: urllib3.BaseHTTPResponse) -> None:
@@ -127,6 +258,17 @@ def _shut_down(raw: urllib3.BaseHTTPResponse) -> None:
     if shutdown is not None:
         with suppress(OSError, ValueError, RuntimeError):  # it has ended by itself
             shutdown()
+
+
+def small_body(response: requests.Response, seconds: float = READ_TIMEOUT) -> bytes:
+    """Read what comes with an error or a redirect, no more of it than SMALL_BODY and no slower than MIN_RATE."""
+    body, found = Received(response.raw), bytearray()
+    patience = Patience(host_of(response.url), seconds, MIN_RATE)
+    while len(found) < SMALL_BODY and (view := body.read(SMALL_BODY - len(found), patience)):
+        found += view
+    if not found:
+        response.raw.read(1)  # of an empty body nothing was read that gave the connection back to the pool
+    return bytes(found)
 
 
 @contextmanager
@@ -139,27 +281,41 @@ def translated(host: str) -> Iterator[None]:
 
 
 def _in_our_words(error: Exception, host: str) -> TransferError:
-    if "CERTIFICATE_VERIFY_FAILED" in str(error):
+    if any(words in str(error) for words in _UNVERIFIED):
         return TransferError(
             f"the certificate of {host} can't be verified",
-            hint="set AWS_CA_BUNDLE to your organisation's certificates",
+            hint="set AWS_CA_BUNDLE to your organisation's certificates, or give them with --ca-file",
         )
+    if isinstance(error, requests.exceptions.ConnectionError) and (reason := _unconnected(error)):
+        return UnreachableError(f"no connection to {host} ({reason})", hint=_UNREACHABLE_HINT)
     for kinds, ours, words in _TRANSIENT:
         if isinstance(error, kinds):
-            return ours(words.format(host=host))
+            return ours(words.format(host=host), hint=_UNREACHABLE_HINT if ours is UnreachableError else "")
     return TransferError(f"{host} can't be read from: {type(error).__name__}")
 
 
+def _unconnected(error: requests.exceptions.ConnectionError) -> str:
+    """Say why no connection was made; empty where one was, and broke."""
+    cause = getattr(error.args[0] if error.args else None, "reason", None)
+    if not isinstance(cause, urllib3.exceptions.NewConnectionError):
+        return ""
+    reason = getattr(cause.__cause__ or cause.__context__, "strerror", None)
+    return reason if isinstance(reason, str) else "no reason given"
+
+
+_UNVERIFIED: Final = ("CERTIFICATE_VERIFY_FAILED", "doesn't match")  # OpenSSL's words; and urllib3's before 2
+_UNREACHABLE_HINT: Final = "check the host's name and port, the network and its proxies"
 _TRANSIENT: Final[tuple[tuple[tuple[type[Exception], ...], type[TransientError], str], ...]] = (
-    ((requests.exceptions.ProxyError,), TransientError, "the proxy for {host} does not answer"),
-    ((requests.exceptions.ConnectTimeout,), TransientError, "connecting to {host} timed out"),
+    ((requests.exceptions.ProxyError,), UnreachableError, "the proxy for {host} does not answer"),
+    ((requests.exceptions.ConnectTimeout,), UnreachableError, "connecting to {host} timed out"),
     (
         (requests.exceptions.ReadTimeout, urllib3.exceptions.ReadTimeoutError, socket.timeout),
         StalledError,
         "{host} sent nothing for too long",
     ),
-    ((requests.exceptions.SSLError, urllib3.exceptions.SSLError), TransientError, "the TLS connection to {host} broke"),
+    ((requests.exceptions.SSLError,), NoTlsError, "no TLS connection to {host}"),
+    ((urllib3.exceptions.SSLError,), TransientError, "the TLS connection to {host} broke"),
     ((urllib3.exceptions.IncompleteRead,), TransientError, "{host} closed the connection before the end"),
-    ((requests.exceptions.ConnectionError,), TransientError, "no connection to {host}"),
+    ((requests.exceptions.ConnectionError,), TransientError, "{host} closed the connection without an answer"),
     ((urllib3.exceptions.ProtocolError, ConnectionError), BusyError, "the connection to {host} broke"),
 )

@@ -17,7 +17,16 @@ from ecrdrag.content import Turns
 from ecrdrag.errors import BusyError, IntegrityError, RangeIgnoredError, TransientError
 from ecrdrag.registry.body import Body, Patience
 from ecrdrag.registry.ends import Unlimited
-from ecrdrag.registry.http import HEADERS, MIN_RATE, READ_TIMEOUT, SMALL_BODY, Connections, host_of, translated
+from ecrdrag.registry.http import (
+    HEADERS,
+    MIN_RATE,
+    READ_TIMEOUT,
+    Connections,
+    Trust,
+    host_of,
+    small_body,
+    translated,
+)
 
 _CONTENT_RANGE: Final = re.compile(r"bytes (\d+)-(\d+)/(\d+)")  # RFC 9110, 14.4
 _S3_ERROR: Final = re.compile(r"<Code>([A-Za-z]{1,64})</Code>\s*<Message>([^<]{0,200})</Message>")
@@ -34,33 +43,35 @@ class LinkRefusedError(TransientError):
 class BlobTransport:
     """Fetch byte ranges of blobs over at most connections kept-alive connections; safe from many threads.
 
-    ca_bundle is a file or folder of certificates, True for the usual ones. turns decide how many
-    requests a host gets at once. A reply ends that brings nothing for read_timeout seconds, or over so
-    long less than min_rate bytes per second. Proxies come from the environment.
+    trust says whose certificates are believed. turns decide how many requests a host gets at once. A reply ends that
+    brings nothing for read_timeout seconds, or over so long less than min_rate bytes per second. Proxies come from the
+    environment.
     """
 
     def __init__(
         self,
         *,
         connections: int,
-        ca_bundle: str | bool = True,
+        trust: Trust | None = None,
         turns: Turns | None = None,
         read_timeout: float = READ_TIMEOUT,
         min_rate: float = MIN_RATE,
     ) -> None:
-        self._connections = Connections(connections, ca_bundle=ca_bundle, read_timeout=read_timeout)
+        self._connections = Connections(connections, trust=trust or Trust(), read_timeout=read_timeout)
         self._turns = turns or Unlimited()
         self._read_timeout, self._min_rate = read_timeout, min_rate
 
-    def read_range(self, url: str, *, start: int, stop: int, size: int) -> Iterator[memoryview]:
-        """Yield bytes [start, stop) of the size bytes behind url.
+    def read_range(
+        self, url: str, *, start: int, stop: int, size: int, authorization: str = ""
+    ) -> Iterator[memoryview]:
+        """Yield bytes [start, stop) of the size bytes behind url; authorization goes to no other host.
 
         Raises LinkRefusedError when a fresh URL may help, RangeIgnoredError when the server sent
         the whole blob instead, TransientError when another try may help, IntegrityError when the
         blob has another size, TransferError when it is no use.
         """
         host = host_of(url)
-        with self._turns.turn(host) as turn, translated(host), self._open(url, start, stop) as response:
+        with self._turns.turn(host) as turn, translated(host), self._open(url, start, stop, authorization) as response:
             host = host_of(response.url)
             _check_reply(response, host, start, stop, size)
             body, missing = Body(response.raw), stop - start
@@ -88,8 +99,9 @@ class BlobTransport:
         self._connections.close()
 
     @contextmanager
-    def _open(self, url: str, start: int, stop: int) -> Iterator[requests.Response]:
-        response = self._connections.send("GET", url, {**HEADERS, "Range": f"bytes={start}-{stop - 1}"})
+    def _open(self, url: str, start: int, stop: int, authorization: str) -> Iterator[requests.Response]:
+        login = {"Authorization": authorization} if authorization else {}
+        response = self._connections.send("GET", url, {**HEADERS, **login, "Range": f"bytes={start}-{stop - 1}"})
         with self._connections.watched(response):
             yield response
 
@@ -124,7 +136,7 @@ def _check_whole(length: str | None, host: str, start: int, stop: int, size: int
 
 def _refusal(response: requests.Response, host: str) -> TransientError:
     status = response.status_code
-    match = _S3_ERROR.search(response.raw.read(SMALL_BODY).decode("utf-8", "replace"))
+    match = _S3_ERROR.search(small_body(response).decode("utf-8", "replace"))
     reason = f"{match[1]}: {match[2]}" if match else response.reason or "no reason given"
     text = f"{host} answered {status} ({reason})"
     if status in _TOO_MANY:

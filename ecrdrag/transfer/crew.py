@@ -1,6 +1,6 @@
 """Own the threads of an engine: workers until all is done or the first thing fails, and an aide beside a worker.
 
-The engines may enter.
+The engines may enter, and delivery.py for small calls side by side.
 """
 
 from __future__ import annotations

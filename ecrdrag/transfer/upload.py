@@ -3,25 +3,35 @@
 The stories may enter. The engine knows a BlobSource and a BlobDestination; it has never heard of HTTP or tar.
 
 While a worker sends one part of its blob, an aide reads, hashes and encodes the next one, and no more:
-memory is bounded by two encoded parts for each worker, whatever the blobs.
+memory is bounded by two encoded parts for each worker, whatever the blobs. A blob is read in one stream, which
+stays open while its parts are sent: what its source waits for must not be what its destination waits for.
 """
 
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from functools import partial
 from typing import Final
 
 from ecrdrag.content import BlobDestination, BlobSource, BlobUpload, Descriptor, EncodedPart, Verifier
-from ecrdrag.errors import PartOffsetError, TransferError, TransientError, UploadLostError
+from ecrdrag.errors import (
+    PartOffsetError,
+    RangeIgnoredError,
+    StalledError,
+    TransferError,
+    TransientError,
+    UploadLostError,
+)
 from ecrdrag.transfer.crew import Aide, Crew, one_by_one
 from ecrdrag.transfer.progress import Progress, Silence
 from ecrdrag.transfer.retry import RetryPolicy, Tries
 
 # What dockerd does without being told (its option --max-concurrent-uploads).
 DEFAULT_UPLOAD_JOBS: Final = 5
+_NOTHING: Final = memoryview(b"")
 
 
 def upload(
@@ -41,14 +51,99 @@ def upload(
     _Engine(blobs, source, destination, jobs, retry or RetryPolicy(), progress or Silence()).run()
 
 
+class _Reading:
+    """Read one blob in order, from byte to byte of one stream or of several; for one thread.
+
+    A stream that fails is opened again where it ended. Where that can't be, as the source does no ranges, it begins at
+    the start again, and what was had before passes by.
+    """
+
+    def __init__(self, blob: Descriptor, source: BlobSource, retry: RetryPolicy, crew: Crew) -> None:
+        self._blob, self._source, self._crew = blob, source, crew
+        self._tries = Tries(retry, f"blob {blob.digest}")
+        self._stream: Iterator[memoryview] | None = None
+        self._position = 0  # of the first byte of the rest
+        self._rest = _NOTHING  # what the stream gave and nobody has taken yet
+        self._whole = False  # the source gives whole blobs only
+
+    def read(self, start: int, stop: int) -> Iterator[memoryview]:
+        """Yield bytes [start, stop), wherever the last call has ended; a view is valid until the next is asked for."""
+        while start < stop:
+            view = self._insist(start, stop)
+            start += len(view)
+            yield view
+        self._rest = memoryview(bytes(self._rest))  # a buffer that this thread may soon read other things into
+        if start == self._blob.size:
+            self._end()
+
+    def close(self) -> None:
+        """Leave the stream, and what it holds."""
+        stream, self._stream, self._rest = self._stream, None, _NOTHING
+        if isinstance(stream, Generator):
+            stream.close()
+
+    def _insist(self, start: int, stop: int) -> memoryview:
+        """Try until bytes come; count the tries in a row that brought none."""
+        while True:
+            try:
+                return self._take(start, stop)
+            except TransientError as error:
+                self.close()
+                if isinstance(error, RangeIgnoredError) and not self._whole:
+                    self._whole = True
+                    continue
+                if not isinstance(error, StalledError):
+                    self._tries.reached(self._position)
+                delay = self._tries.failed(error)
+            self._crew.pause(delay)
+
+    def _take(self, start: int, stop: int) -> memoryview:
+        """Take some of bytes [start, stop), from the first one on."""
+        if self._stream is None or self._position > start:
+            self._open(0 if self._whole else start)
+        while self._position + len(self._rest) <= start:
+            self._position += len(self._rest)
+            self._rest = self._next()
+        rest = self._rest[start - self._position :]
+        view, self._rest = rest[: stop - start], rest[stop - start :]
+        self._position = start + len(view)
+        return view
+
+    def _open(self, start: int) -> None:
+        self.close()
+        self._stream, self._position = self._source.read(self._blob, start, self._blob.size), start
+
+    def _next(self) -> memoryview:
+        view = next(self._stream, None) if self._stream else None
+        if view is None:
+            raise TransientError(
+                f"blob {self._blob.digest} ended at byte {self._position} of {self._blob.size} in its source"
+            )
+        if self._position + len(view) > self._blob.size:
+            raise self._too_much()
+        return view
+
+    def _end(self) -> None:
+        """Let the stream come to its end, as its connection may be used again then; nothing is to come."""
+        too_much = False
+        with suppress(TransientError):
+            too_much = any(self._stream or ())
+        self.close()
+        if too_much:
+            raise self._too_much()
+
+    def _too_much(self) -> TransientError:
+        return TransientError(f"blob {self._blob.digest} gave more bytes than were asked for")
+
+
 class _Parts:
     """Prepare the parts of one upload in order, one ahead, hashing each byte of the blob once.
 
-    Only the aide touches the verifier, so that hashing stays in order whatever the worker asks for.
+    Only the aide touches the reading and the verifier, so that hashing stays in order whatever the worker asks for.
     """
 
-    def __init__(self, blob: Descriptor, source: BlobSource, up: BlobUpload, aide: Aide) -> None:
-        self._blob, self._source, self._up, self._aide = blob, source, up, aide
+    def __init__(self, blob: Descriptor, reading: _Reading, up: BlobUpload, aide: Aide) -> None:
+        self._blob, self._reading, self._up, self._aide = blob, reading, up, aide
         self._verifier = Verifier(blob, outgoing=True)
         self._current: EncodedPart | None = None
         self._ahead: tuple[int, Future[EncodedPart]] | None = None
@@ -89,25 +184,23 @@ class _Parts:
     def _read(self, start: int, stop: int) -> Iterator[memoryview]:
         """Yield bytes [start, stop), and hash what hasn't been hashed yet, before them too."""
         position = min(start, self._verifier.size)
-        for view in self._source.read(self._blob, position, stop):
-            if position + len(view) > stop:
-                raise TransientError(f"blob {self._blob.digest} gave more bytes than were asked for")
+        for view in self._reading.read(position, stop):
             self._verifier.update(view[self._verifier.size - position :])
             if position + len(view) > start:
                 yield view[max(0, start - position) :]
             position += len(view)
-        if position < stop:
-            raise TransientError(f"blob {self._blob.digest} ended at byte {position} of {stop} in its source")
 
 
 class _Ascent:
     """Follow one blob on its way up, through one upload or several."""
 
-    def __init__(self, blob: Descriptor, aide: Aide, retry: RetryPolicy) -> None:
-        self.blob, self.aide = blob, aide
+    def __init__(self, blob: Descriptor, reading: _Reading, aide: Aide, retry: RetryPolicy) -> None:
+        self.blob, self.reading, self.aide = blob, reading, aide
         self.tries = Tries(retry, f"blob {blob.digest}")
         self.position = 0  # of the next byte that the registry takes
-        self.may_be_there = False  # an upload was lost, and nobody has looked yet whether it had been completed
+        # An upload was lost, and nobody has looked yet whether it had been completed. And no bytes at all are taken
+        # by some only: at ECR CompleteLayerUpload raises EmptyUploadException, and such a blob is never missing.
+        self.may_be_there = blob.size == 0
         self.upload: tuple[BlobUpload, _Parts] | None = None
 
 
@@ -134,13 +227,15 @@ class _Engine:
         self._crew.check()
 
     def _bring(self, blob: Descriptor) -> None:
-        if blob.size == 0:  # ECR refuses an upload without a part: CompleteLayerUpload, EmptyUploadException
+        if blob.size == 0:  # not every upload of it comes to the point where it is hashed
             Verifier(blob, outgoing=True).finish()
-            self._progress.blob_done(blob)
-            return
         # In this order: a failure ends the source first, so that no aide is waited for that hangs in it.
         with Aide("read ahead") as aide, self._crew.failing():
-            self._insist(_Ascent(blob, aide, self._retry))
+            reading = _Reading(blob, self._source, self._retry, self._crew)
+            try:
+                self._insist(_Ascent(blob, reading, aide, self._retry))
+            finally:
+                aide.call(reading.close)
 
     def _insist(self, ascent: _Ascent) -> None:
         """Try until the blob is there; count the tries in a row that got no further."""
@@ -183,7 +278,7 @@ class _Engine:
     def _ascend(self, ascent: _Ascent) -> bool:
         if ascent.upload is None:
             up = self._destination.begin(ascent.blob)
-            ascent.upload = up, _Parts(ascent.blob, self._source, up, ascent.aide)
+            ascent.upload = up, _Parts(ascent.blob, ascent.reading, up, ascent.aide)
         up, parts = ascent.upload
         while not self._crew.stopping:
             if ascent.position == ascent.blob.size:

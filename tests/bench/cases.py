@@ -26,6 +26,7 @@ from tests.bench.peers import (
     Way,
     aria2c,
     ours,
+    ours_by_registry,
     transfer_seconds,
 )
 from tests.bench.servers import blob_server, client_of, local_ecr, registry, search_path, signed_urls
@@ -91,7 +92,7 @@ class Stand:
 def cases(mib: int) -> dict[str, Case]:
     """Lay out the four cases, by their letters; the large image has so many MiB."""
     large, larger, single, many = size_name(mib), size_name(4 * mib), f"{size_name(mib)}, 1 layer", "200 × 64 KiB"
-    with_all = (ours(16), CURL, FLUSHED_CURL, aria2c(), *WITH_REGISTRY)
+    with_all = (ours(16), ours_by_registry(16), CURL, FLUSHED_CURL, aria2c(), *WITH_REGISTRY)
     limited = (ours(8), ours(16), CURL, aria2c(), SKOPEO_OCI)
     found = (
         Case("a", "loopback", {large: uneven(mib)}, [Row(large, way) for way in with_all]),

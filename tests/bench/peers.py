@@ -68,6 +68,16 @@ def ours(jobs: int) -> Way:
     return Way(f"{OURS} -j {jobs}", OURS, command)
 
 
+def ours_by_registry(jobs: int) -> Way:
+    """Pull from the registry that the peers pull from, with so many connections."""
+
+    def command(errand: Errand) -> Sequence[str]:
+        fixed = ("--platform", "linux/amd64", "--progress", "none", "--json", "-j", str(jobs))
+        return (sys.executable, OURS, errand.image, *fixed, "-o", str(errand.output / "image.tar"))
+
+    return Way(f"{OURS} -j {jobs}, over /v2/", OURS, command, needs_registry=True)
+
+
 def aria2c(connections: int = 16) -> Way:
     """Download the blobs by their URLs, each over so many connections."""
 

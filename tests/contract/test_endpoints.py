@@ -32,7 +32,7 @@ def requests_for(registry: str) -> list[tuple[str, str]]:
         sent.append((request.url, str(request.headers["Authorization"])))
         return AWSResponse(request.url, 400, HTTPHeaders(), None)
 
-    api = AwsSettings(None, None).ecr(reference.ecr, connections=1)
+    api = AwsSettings(None, None).ecr(reference.private, connections=1)
     client: ECRClient = api  # type: ignore[assignment]
     client.meta.events.register("before-send.ecr.*", answer)  # type: ignore[arg-type]
     with BlobTransport(connections=1) as transport, pytest.raises(TransferError):
@@ -60,7 +60,7 @@ def requests_for(registry: str) -> list[tuple[str, str]]:
 )
 def test_a_registry_leads_to_its_own_api_and_region(registry: str, host: str) -> None:
     ((url, authorization),) = requests_for(registry)
-    region = ImageReference.parse(f"{registry}/my/app:1").ecr.region
+    region = ImageReference.parse(f"{registry}/my/app:1").private.region
     assert url == f"https://{host}/"
     assert f"/{region}/ecr/aws4_request" in authorization
 

@@ -9,12 +9,15 @@ from pathlib import Path
 import pytest
 
 from ecrdrag import __version__, errors
-from ecrdrag.cli import pull, push, serve
+from ecrdrag.cli import copy, login, pull, push, serve
 from ecrdrag.cli.main import COMMANDS, EXIT_BUG, EXIT_CLOSED_PIPE, EXIT_INTERRUPTED
 from ecrdrag.reference import ImageReference
 
 HOME = Path(__file__).parents[2]
 README = (HOME / "README.md").read_text(encoding="utf-8")
+
+
+REACHED = "How registries are reached"
 
 
 def options_of(command: object) -> set[str]:
@@ -24,13 +27,27 @@ def options_of(command: object) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    ("title", "command"), [("Pull an image", pull), ("Push an archive", push), ("A local ECR", serve)]
+    ("title", "command", "elsewhere"),
+    [
+        ("Pull an image", pull, True),
+        ("Push an archive", push, True),
+        ("Copy from registry to registry", copy, True),
+        ("Docker's logins", login, False),
+        ("A local ECR", serve, False),
+    ],
 )
-def test_the_option_table_of_a_command_has_every_option_and_no_other(title: str, command: object) -> None:
+def test_the_option_table_of_a_command_has_every_option_and_no_other(
+    title: str, command: object, elsewhere: bool
+) -> None:
+    named = options_in(title) | (options_in(REACHED) if elsewhere else set())
+    without = {"-u", "--password-stdin"} if command is copy else set()
+    assert named - {"-q", "-v"} - without == options_of(command) - {"--output", "--jobs", "--username"}
+
+
+def options_in(title: str) -> set[str]:
     section = README.partition(f"## {title}\n")[2].partition("\n## ")[0].replace(r"\|", "/")
     rows = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `-")]
-    named = {name for row in rows for name in re.findall(r"(?<![\w-])--?[a-z][a-z-]*", row)}
-    assert named - {"-q", "-v"} == options_of(command) - {"--output", "--jobs"}
+    return {name for row in rows for name in re.findall(r"(?<![\w-])--?[a-z][a-z-]*", row)}
 
 
 def test_every_option_of_serve_that_readme_names_is_there() -> None:

@@ -736,7 +736,7 @@ def users_client(ecr: LocalEcr, monkeypatch: pytest.MonkeyPatch) -> Iterator[ECR
     """Give the client that the command line would build."""
     for name, value in ecr.environment.items():
         monkeypatch.setenv(name, value)
-    api: ECRClient = AwsSettings(None, None).ecr(REFERENCE.ecr, connections=1)  # type: ignore[assignment]
+    api: ECRClient = AwsSettings(None, None).ecr(REFERENCE.private, connections=1)  # type: ignore[assignment]
     try:
         yield api
     finally:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from itertools import product
 from pathlib import Path
 
@@ -13,13 +13,16 @@ import pytest
 from mypy_boto3_ecr import ECRClient
 
 from ecrdrag.localecr import LocalEcr, Settings
-from tests.localecr import client, push_image, running
+from ecrdrag.localecr.settings import Dialect
+from tests.localecr import client, manifest_of, public_client, push_image, running
+from tests.registry import Client, visiting
 
 ACCOUNTS = ("123456789012", "210987654321")
 # One of each partition that users have accounts in.
 REGIONS = {"eu-west-1": "aws", "cn-north-1": "aws-cn", "us-gov-west-1": "aws-us-gov"}
 PLACES = list(product(ACCOUNTS, REGIONS))
 LAYER = b"one layer for everybody"
+CONFIG = b'{"architecture":"amd64","os":"linux"}'
 
 Clients = dict[tuple[str, str], ECRClient]
 
@@ -150,3 +153,80 @@ def test_key_pairs_stay_when_an_account_comes_or_goes(tmp_path: Path) -> None:
     with running(tmp_path, Settings(accounts=ACCOUNTS[::-1])) as ecr, client(ecr) as api:
         assert ecr.credentials == second
         assert names(api) == ["app"]
+
+
+@contextmanager
+def following(ecr: LocalEcr, account: str, region: str, *, asked_by: str = "") -> Iterator[Client]:
+    """Give a client of /v2/ that goes where GetAuthorizationToken sends it, as the one whose password it gave."""
+    with client(ecr, region=region, keys=ecr.credentials_of(asked_by or account)) as api:
+        (given,) = api.get_authorization_token(registryIds=[account])["authorizationData"]
+    assert given["proxyEndpoint"] == ecr.endpoint
+    with visiting(ecr, f"Basic {given['authorizationToken']}") as visitor:
+        yield visitor
+
+
+@pytest.fixture(params=[Dialect.ECR, Dialect.OCI])
+def either(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[LocalEcr]:
+    with running(tmp_path / "either", Settings(accounts=ACCOUNTS, dialect=request.param)) as server:
+        yield server
+
+
+def test_who_follows_a_proxy_endpoint_finds_the_registry_that_the_password_is_for(either: LocalEcr) -> None:
+    for account, region in PLACES:
+        with client(either, region=region, keys=either.credentials_of(account)) as api:
+            api.create_repository(repositoryName=f"{region}/app")
+            pushed = push_image(api, f"{region}/app", tag=account)
+        for asker in ACCOUNTS:
+            with following(either, account, region, asked_by=asker) as visitor:
+                assert visitor.get("/v2/_catalog").document == {"repositories": [f"{region}/app"]}
+                assert visitor.get(f"/v2/{region}/app/tags/list").document["tags"] == [account]
+                assert visitor.get(f"/v2/{region}/app/manifests/{account}").body == pushed.raw.encode()
+                assert visitor.get(f"/v2/{region}/app/referrers/{pushed.digest}").document["manifests"] == []
+                assert visitor.follow(visitor.get(f"/v2/{region}/app/blobs/{pushed.config}")).status == 200
+
+
+def test_what_is_pushed_at_a_proxy_endpoint_is_the_passwords(either: LocalEcr) -> None:
+    account, region = PLACES[-1]
+    with client(either, region=region, keys=either.credentials_of(account)) as api:
+        for name in ("one", "two"):
+            api.create_repository(repositoryName=name)
+        api.put_account_setting(name="BLOB_MOUNTING", value="ENABLED")
+        with following(either, account, region) as visitor:
+            layer, config = visitor.push_blob(LAYER, "one"), visitor.push_blob(CONFIG, "one")
+            assert visitor.push(manifest_of(CONFIG, [LAYER]), "one", "1").status == 201
+            for digest in (layer, config):
+                mounted = visitor.ask("POST", f"/v2/two/blobs/uploads/?mount={digest}&from=one")
+                assert mounted.status == 201
+                assert mounted.place == f"/v2/two/blobs/{digest}"
+            assert visitor.push(manifest_of(CONFIG, [LAYER]), "two", "2").status == 201
+        assert {image["imageTag"] for image in api.list_images(repositoryName="two")["imageIds"]} == {"2"}
+    with client(either, region=region, keys=either.credentials) as api:
+        assert names(api) == []
+
+
+def test_nobody_in_particular_is_at_the_first_account_and_the_servers_region(tmp_path: Path) -> None:
+    settings = Settings(accounts=ACCOUNTS, region="eu-west-1", anonymous_pull=True)
+    with running(tmp_path, settings) as ecr:
+        for account, region in PLACES:
+            with client(ecr, region=region, keys=ecr.credentials_of(account)) as api:
+                api.create_repository(repositoryName=f"{region}/{account}")
+        with visiting(ecr, "") as nobody:
+            assert nobody.get("/v2/_catalog").document == {"repositories": [f"eu-west-1/{ACCOUNTS[0]}"]}
+
+
+def test_a_name_that_tells_whose_registry_it_is_is_believed_whatever_the_password(ecr: LocalEcr) -> None:
+    (account, region), other = PLACES[-1], ACCOUNTS[0]
+    with client(ecr, region=region, keys=ecr.credentials_of(other)) as api:
+        api.create_repository(repositoryName="theirs")
+    with following(ecr, account, region) as visitor:
+        visitor.host = f"{other}.dkr.ecr.{region}.localhost"
+        assert visitor.get("/v2/_catalog").document == {"repositories": ["theirs"]}
+        visitor.host = f"{account}.dkr.ecr.eu-west-1.localhost"
+        assert visitor.get("/v2/_catalog").status == 400
+
+
+def test_a_password_of_ecr_public_opens_no_private_registry_at_any_name(either: LocalEcr) -> None:
+    with public_client(either) as api:
+        token = api.get_authorization_token()["authorizationData"]["authorizationToken"]
+    with visiting(either, f"Basic {token}") as visitor:
+        assert visitor.get("/v2/").status in (400, 401)

@@ -21,7 +21,8 @@ from ecrdrag.errors import (
 )
 from ecrdrag.localecr import LocalEcr, Settings
 from ecrdrag.manifest import OCI_INDEX, OCI_MANIFEST
-from ecrdrag.registry.distribution import Distribution
+from ecrdrag.registry.client import RegistryClient
+from ecrdrag.registry.upstream import UpstreamRegistry
 from tests.fake_upstream import FakeUpstream
 from tests.flow.cached import HELLO, NAME, Cache, caching
 from tests.images import Blob, hello_image, index_of
@@ -46,8 +47,8 @@ def test_images_come_from_another_local_ecr_byte_for_byte(tmp_path: Path) -> Non
         there.create_repository(repositoryName="team/app")
         put_index(there, "team/app", BOTH, "multi")
         with (
-            Distribution(far.endpoint, login=lambda _: None) as registry,
-            LocalEcr(tmp_path / "near", upstreams={"quay.io": registry}) as near,
+            RegistryClient(far.endpoint) as registry,
+            LocalEcr(tmp_path / "near", upstreams={"quay.io": UpstreamRegistry(registry)}) as near,
             client(near, region="us-east-1") as here,
         ):
             here.create_pull_through_cache_rule(ecrRepositoryPrefix="cache", upstreamRegistryUrl="quay.io")

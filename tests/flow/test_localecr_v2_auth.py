@@ -92,7 +92,7 @@ def test_a_password_opens_every_accounts_registry_of_its_region_and_no_other_reg
         assert visitor.get("/v2/theirs/manifests/1").status == 200
     with visiting(ecr, password, f"{ACCOUNT}.dkr.ecr.eu-west-1.amazonaws.com") as visitor:
         assert visitor.get("/v2/theirs/manifests/1").code == "NAME_UNKNOWN"
-    with visiting(ecr, password) as visitor:
+    with visiting(ecr, password, f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com") as visitor:
         reply = visitor.get("/v2/")
     assert (reply.status, reply.code) == (400, "DENIED")
 

@@ -65,7 +65,7 @@ LOCAL = "The security token included in the request is invalid"
         ([f"{APP}:1.2", "-o", "x" * 300], {}, 7, "File name too long"),
         ([f"{APP}:1.2", "-o", "."], {}, 7, "is not a regular file"),
         ([f"{APP}:1.2", "-o", "-"], {}, 2, "-o takes the name of a file"),
-        (["docker.io/library/busybox:latest"], {}, 2, "bad reference at character 1"),
+        (["docker.io/library/Busybox:latest"], {}, 2, "bad reference at character 19"),
         ([f"{APP}:1.2:3"], {}, 2, "bad reference at character 56"),
         ([], {}, 2, "the following arguments are required: REF"),
         ([APP, "more"], {}, 2, "unrecognized arguments: more"),

@@ -182,7 +182,7 @@ class Pushes:
         return pulled.read_bytes()
 
     def _arguments(self, repository: str) -> tuple[str, ...]:
-        return str(self.archive), f"{HOST}/{repository}:1", "--progress", "none"
+        return str(self.archive), f"{HOST}/{repository}:1", "--api", "ecr", "--progress", "none"
 
     def _environment(self, ecr: LocalEcr) -> dict[str, str]:
         return environment_of(ecr, TMPDIR=str(self.temporary))

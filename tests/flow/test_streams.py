@@ -86,7 +86,7 @@ def read_screen(screen: io.FileIO) -> bytes:
 def test_a_message_that_nobody_can_read_changes_no_exit_code(
     stocked: LocalEcr, tmp_path: Path, redirection: str
 ) -> None:
-    assert pull(stocked, tmp_path, redirection, "nonsense") == Run(2, "", "")
+    assert pull(stocked, tmp_path, redirection, "Nonsense") == Run(2, "", "")
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "utf-8"])

@@ -128,7 +128,7 @@ class Ground:
         self._check_streams(ended)
         self._check_disk()
         self._check_registry(ended, "--dry-run" in mutant.options)
-        assert threading.active_count() == threads
+        assert _settles(threads)
         assert ended.seconds < CPU_SECONDS, ended
         return ended
 
@@ -212,3 +212,11 @@ def _open_files() -> Iterator[str]:
     for link in _OPEN_FILES.iterdir():
         with suppress(OSError):  # the one of the iteration itself
             yield str(link.readlink())
+
+
+def _settles(threads: int) -> bool:
+    """Wait a moment for threads that have nothing to do any more but end."""
+    deadline = time.monotonic() + 5
+    while threading.active_count() > threads and time.monotonic() < deadline:
+        time.sleep(0.001)
+    return threading.active_count() <= threads

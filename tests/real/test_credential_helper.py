@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import base64
 import json
-import socket
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,64 +15,33 @@ import pytest
 from tests.real import conftest
 from tests.real.cell import Cell
 from tests.real.conftest import Tool
-from tests.real.local import REGISTRY, Local, open_local
-from tests.real.shelf import NAME, REGION, Shelf
-from tests.real.tools import missing, need
+from tests.real.local import REGISTRY, Local
+from tests.real.named import Named, open_named
+from tests.real.shelf import NAME, Shelf
+from tests.real.tools import need
 
 pytestmark = pytest.mark.real
 
 HELPER = "docker-credential-ecr-login"
-API = f"api.ecr.{REGION}.amazonaws.com"
-HTTPS = 443
-KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 
 
 @pytest.fixture(scope="module")
-def address() -> str:
-    """Find a loopback address whose port for HTTPS nobody has."""
+def named(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Named]:
     need(HELPER)
-    free = (address for address in (f"127.0.0.{last}" for last in range(77, 255)) if _is_free(address))
-    return next(free, "") or missing(f"no loopback address lets us have its port {HTTPS}")
-
-
-def _is_free(address: str) -> bool:
-    try:
-        socket.create_server((address, HTTPS)).close()
-    except OSError:
-        return False
-    return True
+    with open_named(tmp_path_factory.mktemp("ecr")) as named:
+        yield named
 
 
 @pytest.fixture(scope="module")
-def certificate(address: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """Make a certificate for ECR's names, which vouches for itself, and its key."""
-    folder = tmp_path_factory.mktemp("certificate")
-    names = f"subjectAltName=DNS:{REGISTRY},DNS:{API},IP:{address}"
-    kind = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj", "/CN=ecr")
-    public, key = folder / "cert.pem", folder / "key.pem"
-    command = [need("openssl"), "req", "-x509", *kind, "-addext", names, "-out", str(public), "-keyout", str(key)]
-    subprocess.run(command, check=True, capture_output=True, timeout=60)
-    return public, key
-
-
-@pytest.fixture(scope="module")
-def ecr(address: str, certificate: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Local]:
+def ecr(named: Named) -> Local:
     """A local ECR where Amazon's would be."""
-    folder, (public, key) = tmp_path_factory.mktemp("ecr"), certificate
-    arguments = ("--listen", f"{address}:{HTTPS}", "--tls-cert", str(public), "--tls-key", str(key))
-    with open_local(folder, "--data", str(folder / "data"), *arguments, host=REGISTRY, authority=public) as local:
-        yield local
+    return named.local
 
 
 @pytest.fixture(scope="module")
-def cell(
-    ecr: Local, address: str, certificate: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Cell]:
-    """A place where ECR's names lead to it, and its certificate is trusted; no tool there is told of an endpoint."""
-    environment = {**{key: ecr.environment[key] for key in KEYS}, "SSL_CERT_FILE": str(certificate[0])}
-    hosts = {REGISTRY: address, API: address}
-    with Cell(tmp_path_factory.mktemp("helper"), hosts=hosts, environment=environment) as cell:
-        conftest.trust(cell)
+def cell(named: Named, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cell]:
+    """A place where ECR's names lead to it, and docker asks Amazon's helper for its password."""
+    with named.cell(tmp_path_factory.mktemp("helper")) as cell:
         settings = cell.folder / ".docker" / "config.json"
         settings.parent.mkdir()
         settings.write_text(json.dumps({"credHelpers": {REGISTRY: HELPER.removeprefix("docker-credential-")}}))

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import socket
-import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,49 +11,33 @@ from mypy_boto3_ecr import ECRClient
 
 from ecrdrag.errors import NotFoundError
 from ecrdrag.localecr import LocalEcr, Settings
-from ecrdrag.registry.distribution import Distribution
+from ecrdrag.registry.client import RegistryClient
+from ecrdrag.registry.upstream import UpstreamRegistry
 from tests.images import Blob, Image, ImageIndex, hello_image, index_of
 from tests.localecr import REGION, client
-from tests.real.tools import need
+from tests.real.registry_servers import docker_registry
 
 pytestmark = pytest.mark.real
 
 BOTH = index_of([hello_image("arm64"), hello_image("amd64")])
-_PATIENCE = 30.0
-_CONFIG = """\
-version: 0.1
-storage:
-  filesystem:
-    rootdirectory: {folder}/storage
-http:
-  addr: 127.0.0.1:{port}
-"""
+_PATIENCE = 30.0  # seconds
 
 
 @pytest.fixture(scope="module")
 def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Run docker-registry with an index in it, and give its URL."""
-    tool, folder = need("docker-registry"), tmp_path_factory.mktemp("registry")
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    (folder / "config.yml").write_text(_CONFIG.format(folder=folder, port=port))
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen([tool, "serve", str(folder / "config.yml")], stdout=log, stderr=log)
-        try:
-            url = f"http://127.0.0.1:{port}"
-            _wait(url, process, folder / "log")
-            push_index(url, "team/app", BOTH, "multi")
-            yield url
-        finally:
-            process.terminate()
-            process.wait(_PATIENCE)
+    with docker_registry(tmp_path_factory.mktemp("registry")) as server:
+        push_index(server.url, "team/app", BOTH, "multi")
+        yield server.url
 
 
 @pytest.fixture
 def api(tmp_path: Path, registry: str) -> Iterator[ECRClient]:
     with (
-        Distribution(registry, login=lambda _: None) as upstream,
-        LocalEcr(tmp_path / "ecr", settings=Settings(region=REGION), upstreams={"quay.io": upstream}) as ecr,
+        RegistryClient(registry) as upstream,
+        LocalEcr(
+            tmp_path / "ecr", settings=Settings(region=REGION), upstreams={"quay.io": UpstreamRegistry(upstream)}
+        ) as ecr,
         client(ecr) as api,
     ):
         api.create_pull_through_cache_rule(ecrRepositoryPrefix="cache", upstreamRegistryUrl="quay.io")
@@ -107,7 +88,8 @@ def test_an_index_and_the_layers_of_its_images_come_through(api: ECRClient) -> N
 
 
 def test_the_registry_tells_a_tags_digest_and_what_is_missing(registry: str) -> None:
-    with Distribution(registry, login=lambda _: None) as upstream:
+    with RegistryClient(registry) as client_of_it:
+        upstream = UpstreamRegistry(client_of_it)
         upstream.check()
         assert upstream.digest("team/app", "multi") == BOTH.manifest.digest
         with pytest.raises(NotFoundError, match="MANIFEST_UNKNOWN"):
@@ -118,18 +100,3 @@ def test_the_registry_tells_a_tags_digest_and_what_is_missing(registry: str) -> 
 
 def test_a_rule_for_it_is_valid(api: ECRClient) -> None:
     assert api.validate_pull_through_cache_rule(ecrRepositoryPrefix="cache")["isValid"]
-
-
-def _wait(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + _PATIENCE
-    while not _answers(url):
-        assert process.poll() is None, log.read_text(errors="replace")
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
-def _answers(url: str) -> bool:
-    try:
-        return requests.get(f"{url}/v2/", timeout=_PATIENCE).ok
-    except requests.ConnectionError:
-        return False

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from ecrdrag.localecr.hosts import Place, place_of, registry_host
@@ -36,11 +38,17 @@ def test_the_api_of_a_region_sends_to_its_registry_and_any_other_host_to_itself(
         ("210987654321.DKR-ecr-fips.us-west-2.on.aws", "210987654321", "us-west-2", Dialect.ECR),
         ("210987654321.dkr.ecr.publicity.localhost", "210987654321", "publicity", Dialect.ECR),
         ("public.ecr.aws", "1" * 12, PUBLIC, Dialect.PUBLIC),
-        ("127.0.0.1:5080", "1" * 12, "eu-west-1", Dialect.ECR),
     ],
 )
 def test_a_host_says_whose_registry_is_meant(host: str, account: str, region: str, dialect: Dialect) -> None:
     assert place_of(host, SETTINGS) == Place(RegistryKey(account, region), dialect)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:5080", "[::1]:5080", "localhost", "registry.test", ""])
+@pytest.mark.parametrize("dialect", [Dialect.ECR, Dialect.OCI])
+def test_a_host_that_says_nothing_is_the_first_accounts_unless_somebody_says_more(host: str, dialect: Dialect) -> None:
+    settings = replace(SETTINGS, dialect=dialect)
+    assert place_of(host, settings) == Place(RegistryKey("1" * 12, "eu-west-1"), dialect, named=False)
 
 
 def test_no_host_of_private_registries_leads_to_public_ones() -> None:

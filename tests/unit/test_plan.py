@@ -282,6 +282,22 @@ def test_an_image_is_named_by_its_host_form_and_a_tag(version: str, tag: str) ->
         assert (name.tag, str(name)) == (tag, f"{HOST_NAME}:{tag}")
 
 
+@pytest.mark.parametrize(
+    ("reference", "name"),
+    [
+        ("alpine:3.20", "docker.io/library/alpine:3.20"),
+        ("docker.io/alpine", "docker.io/library/alpine:latest"),
+        ("registry-1.docker.io/me/app:1", "docker.io/me/app:1"),
+        (f"alpine@sha256:{HEX}", f"docker.io/library/alpine:{HEX}"),
+        ("public.ecr.aws/docker/library/alpine:3.20", "public.ecr.aws/docker/library/alpine:3.20"),
+        ("https://registry/app:1", "registry:443/app:1"),
+        ("[::1]:5000/app:1", "[::1]:5000/app:1"),
+    ],
+)
+def test_an_image_of_any_registry_has_the_whole_name_that_docker_and_containerd_know(reference: str, name: str) -> None:
+    assert str(ImageName.of(ImageReference.parse(reference))) == name
+
+
 def test_the_name_stands_in_both_annotations_and_in_repo_tags() -> None:
     image = hello_image()
     name = ImageName(HOST_NAME, HEX)

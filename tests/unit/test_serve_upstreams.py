@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import json
+from pathlib import Path
 
 import pytest
 
 from ecrdrag.cli.serve_upstreams import add_upstream_arguments, upstreams_of
-from ecrdrag.errors import UsageError
+from ecrdrag.errors import AuthError, UsageError
+from tests.scripted_registry import Reply, guarded, scripted
 
 
 def parsed(*options: str) -> list[tuple[str, str]]:
@@ -37,7 +40,7 @@ def test_names_and_urls_are_paired() -> None:
         ("quay.io=http://h:99999", "needs a URL"),
         ("quay.io=http://[::1", "needs a URL"),
         ("quay.io=http://h/?x=1", "needs a URL"),
-        ("quay.io=https://me:s3cret@quay.io", "~/.netrc"),
+        ("quay.io=https://me:s3cret@quay.io", "docker login"),
     ],
 )
 def test_a_mapping_that_cannot_be_is_refused(text: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -59,3 +62,15 @@ def test_each_name_gets_a_client_and_nothing_is_asked_before_it_is_needed() -> N
         assert set(upstreams) == {"quay.io"}
     with upstreams_of(None) as upstreams:
         assert upstreams == {}
+
+
+def test_the_login_is_the_one_that_docker_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DOCKER_AUTH_CONFIG", raising=False)
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    with scripted() as registry:
+        registry.replies["/v2/"] = guarded(Reply(b"{}"), "Basic bWU6d29yZA==", "Basic")
+        with upstreams_of([("quay.io", registry.url)]) as upstreams, pytest.raises(AuthError):
+            upstreams["quay.io"].check()
+        (tmp_path / "config.json").write_text(json.dumps({"auths": {registry.host: {"auth": "bWU6d29yZA=="}}}))
+        with upstreams_of([("quay.io", registry.url)]) as upstreams:
+            upstreams["quay.io"].check()

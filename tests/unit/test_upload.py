@@ -6,6 +6,7 @@ import base64
 import random
 import signal
 import threading
+import time
 from collections import Counter as Tally
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -21,6 +22,8 @@ from ecrdrag.errors import (
     IntegrityError,
     NotFoundError,
     PartOffsetError,
+    RangeIgnoredError,
+    StalledError,
     TransferError,
     TransientError,
     UploadLostError,
@@ -66,7 +69,18 @@ def long(data: bytes) -> Iterable[bytes]:
 
 
 def unreadable(data: bytes) -> Iterable[bytes]:
+    yield data[:1500]
     raise ArchiveError("app.tar can't be read")
+
+
+def drip(data: bytes) -> Iterable[bytes]:
+    yield data[:100]
+    raise TransientError("the line was cut")
+
+
+def drip_and_stall(data: bytes) -> Iterable[bytes]:
+    yield data[:100]
+    raise StalledError("nothing comes")
 
 
 @dataclass
@@ -78,6 +92,8 @@ class MemorySource:
     then: Reply = whole
     piece: int = 300
     damaged: int | None = None  # the place of a byte of the first blob that isn't what it was
+    ranges: bool = True  # else it gives whole blobs only
+    open: int = 0  # streams that haven't ended
     reads: list[tuple[Digest, int, int]] = field(default_factory=list)
     aborted: threading.Event = field(default_factory=threading.Event)
 
@@ -93,12 +109,19 @@ class MemorySource:
     def read(self, blob: Descriptor, start: int, stop: int) -> Iterator[memoryview]:
         with self._lock:
             self.reads.append((blob.digest, start, stop))
+            if not self.ranges and (start, stop) != (0, blob.size):
+                raise RangeIgnoredError("the whole blob came")
             reply = self._script.popleft() if self._script else self.then
-        for data in reply(self._by_digest[blob.digest][start:stop]):
-            for place in range(0, len(data), self.piece):
-                buffer = bytearray(data[place : place + self.piece])
-                yield memoryview(buffer)
-                buffer[:] = bytes(len(buffer))  # a view is valid until the next one is asked for
+            self.open += 1
+        try:
+            for data in reply(self._by_digest[blob.digest][start:stop]):
+                for place in range(0, len(data), self.piece):
+                    buffer = bytearray(data[place : place + self.piece])
+                    yield memoryview(buffer)
+                    buffer[:] = bytes(len(buffer))  # a view is valid until the next one is asked for
+        finally:
+            with self._lock:
+                self.open -= 1
 
     def expect(self, blob: Descriptor) -> None:
         pass
@@ -383,7 +406,9 @@ def run(source: MemorySource, registry: MemoryRegistry, *, jobs: int = 3) -> Cou
 
 def push(content: bytes, registry: MemoryRegistry, source: MemorySource | None = None) -> Counter:
     """Upload one blob, and check that it is there and was counted once."""
-    counter = run(source or MemorySource([content]), registry, jobs=1)
+    source = source or MemorySource([content])
+    counter = run(source, registry, jobs=1)
+    assert source.open == 0
     assert registry.blobs == {Digest.of(content): content}
     assert counter.landed == counter.total == len(content)
     assert counter.done == [Digest.of(content)]
@@ -418,7 +443,7 @@ def test_parts_are_sent_in_order_and_cover_the_blob_once() -> None:
     registry, source = MemoryRegistry(), MemorySource([FOUR_PARTS])
     counter = push(FOUR_PARTS, registry, source)
     assert spans(registry) == IN_FOUR
-    assert [(start, stop) for _, start, stop in source.reads] == IN_FOUR
+    assert [(start, stop) for _, start, stop in source.reads] == [(0, 3500)]  # one stream for all of them
     assert counter.steps == [1000, 1000, 1000, 500]
 
 
@@ -442,16 +467,26 @@ def test_blobs_go_up_beside_each_other() -> None:
     assert registry.most_at_once == 2
 
 
-def test_an_empty_blob_is_never_begun_and_is_done() -> None:
-    registry = MemoryRegistry()
+def test_an_empty_blob_that_is_not_missed_is_never_begun_and_is_done() -> None:
+    registry = MemoryRegistry(looks=[TransientError("slow down")])
+    registry.blobs[Digest.of(b"")] = b""
     counter = run(MemorySource([b""]), registry)
     assert (registry.begun, counter.done) == ([], [Digest.of(b"")])
 
 
-def test_a_descriptor_that_lies_about_being_empty_is_an_integrity_error() -> None:
-    lie = Descriptor("application/octet-stream", Digest.of(b"x"), 0)
+def test_an_empty_blob_goes_up_without_a_part_where_it_is_missed() -> None:
+    registry = MemoryRegistry()
+    push(b"", registry)
+    assert (len(registry.begun), registry.sent) == (1, [])
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_descriptor_that_lies_about_being_empty_is_an_integrity_error(there: bool) -> None:
+    lie, registry = Descriptor("application/octet-stream", Digest.of(b"x"), 0), MemoryRegistry()
+    registry.blobs = {lie.digest: b"x"} if there else {}
     with pytest.raises(IntegrityError, match="is damaged in its source"):
-        upload([lie], MemorySource([]), MemoryRegistry(), retry=FAST)
+        upload([lie], MemorySource([]), registry, retry=FAST)
+    assert registry.begun == []
 
 
 def test_of_two_sizes_of_one_digest_the_lie_is_found() -> None:
@@ -487,7 +522,7 @@ def test_a_part_whose_answer_was_lost_is_sent_again_and_found_to_be_there() -> N
     counter = push(FOUR_PARTS, registry, source)
     assert spans(registry) == [IN_FOUR[0], IN_FOUR[1], *IN_FOUR[1:]]
     assert registry.refused == 1
-    assert len(source.reads) == 4
+    assert len(source.reads) == 1
     assert counter.steps == [1000, 1000, 1000, 500]
 
 
@@ -495,7 +530,7 @@ def test_a_transient_error_sends_the_same_part_again_without_reading_it_again() 
     registry, source = MemoryRegistry(sends=[take, transient, transient]), MemorySource([FOUR_PARTS])
     push(FOUR_PARTS, registry, source)
     assert spans(registry) == [IN_FOUR[0], IN_FOUR[1], IN_FOUR[1], *IN_FOUR[1:]]
-    assert len(source.reads) == 4
+    assert len(source.reads) == 1
 
 
 def test_a_transient_error_is_waited_out_as_the_policy_says() -> None:
@@ -611,29 +646,146 @@ def test_an_upload_that_always_gets_lost_at_the_same_part_ends() -> None:
     assert len(registry.begun) == 3
 
 
-@pytest.mark.parametrize("reply", [cut, short, long])
-def test_a_source_that_fails_for_once_is_read_again(reply: Reply) -> None:
-    source = MemorySource([FOUR_PARTS], [whole, reply, reply])
-    push(FOUR_PARTS, MemoryRegistry(), source)
-    assert [start for _, start, _ in source.reads] == [0, 1000, 1000, 1000, 2000, 3000]
+@pytest.mark.parametrize(
+    ("reply", "starts"), [(cut, [0, 1750, 2625]), (short, [0, 3499, 3499]), (long, [0, 3000, 3000])]
+)
+def test_a_source_that_fails_for_once_is_read_on_where_it_failed(reply: Reply, starts: list[int]) -> None:
+    source, registry = MemorySource([FOUR_PARTS], [reply, reply]), MemoryRegistry()
+    push(FOUR_PARTS, registry, source)
+    assert [start for _, start, _ in source.reads] == starts
+    assert spans(registry) == IN_FOUR
 
 
 @pytest.mark.parametrize(
     ("reply", "cause"),
-    [(short, "ended at byte 999 of 1000 in its source"), (long, "more bytes than were asked for"), (cut, "was cut")],
+    [(short, "ended at byte 3499 of 3500 in its source"), (long, "more bytes than were asked for"), (cut, "was cut")],
 )
 def test_a_source_that_fails_again_and_again_ends_the_upload(reply: Reply, cause: str) -> None:
     source, registry = MemorySource([FOUR_PARTS], then=reply), MemoryRegistry()
     with pytest.raises(TransferError, match=f"after 3 tries without progress: .*{cause}"):
         push(FOUR_PARTS, registry, source)
-    assert (registry.sent, source.aborted.is_set()) == ([], True)
+    assert (registry.completions, source.aborted.is_set(), source.open) == (Tally(), True, 0)
+
+
+def test_a_source_that_gives_more_in_one_piece_than_the_blob_has_sends_nothing_of_it() -> None:
+    source, registry = MemorySource([FOUR_PARTS], then=lambda data: [data + b"!"], piece=5000), MemoryRegistry()
+    with pytest.raises(TransferError, match="more bytes than were asked for"):
+        push(FOUR_PARTS, registry, source)
+    assert registry.sent == []
+
+
+def test_a_source_whose_line_is_cut_many_times_in_each_part_gets_through_by_what_it_brings() -> None:
+    source, registry = MemorySource([FOUR_PARTS], then=drip, piece=60), MemoryRegistry()
+    push(FOUR_PARTS, registry, source)
+    assert [start for _, start, _ in source.reads] == list(range(0, 3500, 100))
+    assert spans(registry) == IN_FOUR
+
+
+def test_bytes_that_come_before_a_stall_do_not_count_as_progress() -> None:
+    source = MemorySource([FOUR_PARTS], then=drip_and_stall)
+    with pytest.raises(TransferError, match="after 3 tries without progress: nothing comes"):
+        push(FOUR_PARTS, MemoryRegistry(), source)
+    assert [start for _, start, _ in source.reads] == [0, 100, 200]
+
+
+def test_waits_for_a_source_are_as_the_policy_says() -> None:
+    class Noted(RetryPolicy):
+        def delay(self, failures: int) -> float:
+            delays.append(failures)
+            return 0.0
+
+    def refuse_all(data: bytes) -> Iterable[bytes]:
+        raise TransientError("slow down")
+
+    delays: list[int] = []
+    source = MemorySource([FOUR_PARTS], [refuse_all, refuse_all, cut, refuse_all])
+    upload([blob_of(FOUR_PARTS)], source, MemoryRegistry(), retry=Noted(tries=3))
+    assert delays == [1, 2, 1, 2]
+
+
+def test_a_source_that_gives_whole_blobs_only_is_read_once_however_many_parts_there_are() -> None:
+    source, registry = MemorySource([FOUR_PARTS], ranges=False), MemoryRegistry()
+    push(FOUR_PARTS, registry, source)
+    assert [(start, stop) for _, start, stop in source.reads] == [(0, 3500)]
+
+
+def test_a_source_that_gives_whole_blobs_only_is_read_from_the_start_again_when_it_fails() -> None:
+    source, registry = MemorySource([FOUR_PARTS], [cut, cut], ranges=False), MemoryRegistry()
+    push(FOUR_PARTS, registry, source)
+    assert [start for _, start, _ in source.reads] == [0, 1750, 0, 0]  # that it can't be read from 1750 is learnt once
+    assert spans(registry) == IN_FOUR
+
+
+def test_a_registry_that_has_less_is_sent_the_rest_again_from_a_source_that_gives_whole_blobs_only() -> None:
+    source, registry = MemorySource([FOUR_PARTS], ranges=False), MemoryRegistry(sends=[take, take, forget_bytes(1500)])
+    push(FOUR_PARTS, registry, source)
+    assert spans(registry) == [*IN_FOUR[:3], (1500, 2500), (2500, 3500)]
+    assert [start for _, start, _ in source.reads] == [0, 1500, 0]
+
+
+@pytest.mark.parametrize("ranges", [True, False])
+def test_an_upload_that_begins_again_reads_its_blob_from_the_start(ranges: bool) -> None:
+    source, registry = MemorySource([FOUR_PARTS], ranges=ranges), MemoryRegistry(sends=[take, lose_upload])
+    push(FOUR_PARTS, registry, source)
+    assert [start for _, start, _ in source.reads] == [0, 0]
+
+
+def test_a_wait_for_a_source_is_a_wait() -> None:
+    class Patient(RetryPolicy):
+        def delay(self, failures: int) -> float:
+            return 0.01
+
+    class Watched(MemorySource):
+        def read(self, blob: Descriptor, start: int, stop: int) -> Iterator[memoryview]:
+            times.append(time.monotonic())
+            return super().read(blob, start, stop)
+
+    times: list[float] = []
+    upload([blob_of(FOUR_PARTS)], Watched([FOUR_PARTS], [cut]), MemoryRegistry(), retry=Patient())
+    assert times[1] - times[0] >= 0.01
+
+
+def test_a_stream_is_closed_even_if_somebody_holds_it() -> None:
+    class Held(MemorySource):
+        def read(self, blob: Descriptor, start: int, stop: int) -> Iterator[memoryview]:
+            streams.append(super().read(blob, start, stop))
+            return streams[-1]
+
+    streams: list[Iterator[memoryview]] = []
+    registry = MemoryRegistry(sends=[take, lose_upload], endings=[lose_completion])
+    push(FOUR_PARTS, registry, Held([FOUR_PARTS]))
+    source = Held([FOUR_PARTS])
+    with pytest.raises(NotFoundError):
+        push(FOUR_PARTS, MemoryRegistry(sends=[take, refuse(NotFoundError("gone"))]), source)
+    assert (source.open, len(streams)) == (0, 3)
+
+
+def test_what_a_view_holds_of_the_next_part_outlives_its_buffer() -> None:
+    class Lending(MemorySource):
+        def read(self, blob: Descriptor, start: int, stop: int) -> Iterator[memoryview]:
+            for place in range(start, stop, 1500):
+                buffer[: stop - place] = FOUR_PARTS[place : min(place + 1500, stop)]
+                yield memoryview(buffer)[: stop - place]
+
+    class Scribbling(MemoryRegistry):
+        def encoded(self, blob: Descriptor, start: int) -> None:
+            buffer[:] = bytes(1500)  # as a thread's other reads do, where the worker is its own aide
+
+    buffer = bytearray(1500)
+    push(FOUR_PARTS, Scribbling(), Lending([FOUR_PARTS]))
+
+
+def test_a_stream_is_left_when_the_blob_turns_out_to_be_there() -> None:
+    source = MemorySource([NOISE])
+    registry = MemoryRegistry(sends=[take, lose_upload_but_have_the_blob], contents=[NOISE])
+    push(NOISE, registry, source)  # which looks for a stream that is open
 
 
 def test_a_source_that_is_no_use_ends_all_at_once() -> None:
-    source = MemorySource([FOUR_PARTS], [whole, unreadable])
+    source = MemorySource([FOUR_PARTS], [unreadable])
     with pytest.raises(ArchiveError, match=r"app\.tar"):
         push(FOUR_PARTS, MemoryRegistry(), source)
-    assert len(source.reads) == 2
+    assert len(source.reads) == 1
 
 
 @pytest.mark.parametrize("place", [0, 999, 1000, 2500, 3499])
@@ -649,7 +801,7 @@ def test_bytes_that_were_right_when_hashed_and_wrong_when_read_again_are_for_the
     def wrong(data: bytes) -> Iterable[bytes]:
         return [bytes([data[0] ^ 1]) + data[1:]]
 
-    source = MemorySource([FOUR_PARTS], [whole, whole, whole, whole, wrong])
+    source = MemorySource([FOUR_PARTS], [whole, wrong])
     registry = MemoryRegistry(sends=[take, take, take, forget_bytes(600)])
     with pytest.raises(IntegrityError, match="the registry computed another digest"):
         push(FOUR_PARTS, registry, source)
@@ -702,11 +854,10 @@ def test_a_wait_for_another_try_ends_with_the_first_failure() -> None:
 def test_a_source_that_hangs_holds_no_failure_up() -> None:
     class Stuck(MemorySource):
         def read(self, blob: Descriptor, start: int, stop: int) -> Iterator[memoryview]:
-            if start:
-                stuck.set()
-                assert self.aborted.wait(PATIENCE)
-                raise TransientError("aborted")
-            return super().read(blob, start, stop)
+            yield memoryview(FOUR_PARTS[:PART])
+            stuck.set()
+            assert self.aborted.wait(PATIENCE)
+            raise TransientError("aborted")
 
     def fail_while_the_source_hangs(up: MemoryUpload, part: EncodedPart) -> int:
         assert stuck.wait(PATIENCE)
@@ -771,12 +922,13 @@ SIZES = (1, 99, 100, 1000, 1001, 2999, 4000)
     jobs=st.integers(1, 4),
     replies=st.lists(REPLIES, max_size=6),
     piece=st.integers(30, 2000),
+    ranges=st.booleans(),
 )
 def test_any_script_of_faults_ends_with_all_blobs_whole_or_in_a_transfer_error(
-    registry: MemoryRegistry, sizes: list[int], jobs: int, replies: list[Reply], piece: int
+    registry: MemoryRegistry, sizes: list[int], jobs: int, replies: list[Reply], piece: int, ranges: bool
 ) -> None:
     contents = [NOISE[:size] for size in sizes]
-    source = MemorySource(contents, replies, piece=piece)
+    source = MemorySource(contents, replies, piece=piece, ranges=ranges)
     try:  # a byte that was hashed twice or never would be an IntegrityError
         counter = run(source, registry, jobs=jobs)
     except TransferError:
@@ -790,6 +942,7 @@ def test_any_script_of_faults_ends_with_all_blobs_whole_or_in_a_transfer_error(
         assert counter.landed == counter.total == sum(map(len, distinct))
     assert registry.gauge.highest <= 2 * jobs
     assert registry.most_at_once <= jobs
+    assert source.open == 0
 
 
 @settings(max_examples=150, deadline=None)

@@ -12,6 +12,7 @@ from typing import Final
 
 from ecrdrag.localecr.api.registry import Registry
 from ecrdrag.localecr.api.tokens import USER, Pass
+from ecrdrag.localecr.hosts import Place
 from ecrdrag.localecr.names import RegistryKey
 from ecrdrag.localecr.v2 import answers
 from ecrdrag.localecr.v2.answers import Refused
@@ -35,35 +36,43 @@ class Challenged(Exception):  # noqa: N818 - what a client gets, not a fault of 
 
 
 @dataclass(frozen=True, slots=True)
+class Guest:
+    """Who was let in: the account that asks, empty for nobody in particular, and the registry that is meant."""
+
+    account: str
+    registry: RegistryKey
+
+
+@dataclass(frozen=True, slots=True)
 class Gate:
     """Let requests in, for one dialect at one host name; base is this server's URL there."""
 
     registry: Registry
     manner: Manner
-    place: RegistryKey
+    place: Place
     base: str
 
-    def enter(self, request: Request) -> str:
-        """Return the account that asks, empty for nobody in particular; raise Challenged or Refused."""
+    def enter(self, request: Request) -> Guest:
+        """Return who asks, and whom; raise Challenged or Refused."""
         scheme, _, given = request.headers.get("Authorization", "").partition(" ")
         if self.registry.settings.read_only and request.method not in READING:
             raise Refused(answers.DENIED, "this registry is read-only")  # a login wouldn't help
         if not scheme and self.registry.settings.anonymous_pull and request.method in READING:
-            return ""
+            return Guest("", self.place.registry)
         wanted = "bearer" if self.manner.gives_tokens else "basic"
         if scheme.lower() != wanted:
             raise self.challenged
-        account = self._account(given if self.manner.gives_tokens else self._password(given))
-        if not account and request.method not in READING:
+        guest = self._guest(given if self.manner.gives_tokens else self._password(given))
+        if not guest.account and request.method not in READING:
             raise Refused(answers.DENIED, "Not Authorized")  # the text is a guess
-        return account
+        return guest
 
     def token(self, request: Request) -> Answer:
         """Give a bearer token: anybody's, or that of the account whose password comes along."""
         scheme, _, given = request.headers.get("Authorization", "").partition(" ")
-        account = self._account(self._password(given)) if scheme.lower() == "basic" else ""
+        account = self._guest(self._password(given)).account if scheme.lower() == "basic" else ""
         expires = int(self.registry.clock() + self.registry.settings.token_lifetime)
-        token = Pass(account, self.place.region, expires).seal(self.registry.store.keys.token_secret)
+        token = Pass(account, self.place.registry.region, expires).seal(self.registry.store.keys.token_secret)
         return answers.write_json({"token": token}, summary="token")
 
     @property
@@ -80,13 +89,25 @@ class Gate:
             raise self.manner.refuse_token(expired=False, base=self.base)
         return password
 
-    def _account(self, sealed: str) -> str:
+    def _guest(self, sealed: str) -> Guest:
         try:
             found = Pass.open(sealed, self.registry.store.keys.token_secret)
         except ValueError:
             found = None
-        if found is None or found.region != self.place.region:
+        registry = self._meant(found) if found else None
+        if found is None or registry is None:
             raise self.manner.refuse_token(expired=False, base=self.base)
         if found.expires <= self.registry.clock():
             raise self.manner.refuse_token(expired=True, base=self.base)
-        return found.account
+        return Guest(found.account, registry)
+
+    def _meant(self, found: Pass) -> RegistryKey | None:
+        """Return the registry that a password opens here; none where it is for another region.
+
+        Where the host name tells nothing, as in a proxyEndpoint of 127.0.0.1, the password says whose is meant.
+        """
+        place = self.place.registry
+        own = RegistryKey(found.account, found.region)
+        if self.place.named or place.is_public or own.is_public:
+            return place if found.region == place.region else None
+        return own

@@ -85,11 +85,11 @@ class V2:
     def _answer(self, request: Request, place: Place) -> Answer:
         registry, manner = self._registries[place.dialect], MANNERS[place.dialect]
         base = f"{registry.settings.scheme}://{request.host}"
-        gate = Gate(registry, manner, place.registry, base)
+        gate = Gate(registry, manner, place, base)
         path = unquote(request.path)
         if _TOKEN.fullmatch(path):
             return gate.token(request) if manner.gives_tokens else answers.nowhere()
-        account = gate.enter(request)
+        guest = gate.enter(request)
         match, acts = _find(path)
         if match is None:
             return answers.nowhere()
@@ -98,18 +98,18 @@ class V2:
             raise Refused(answers.UNSUPPORTED, "The operation is unsupported.", {"Allow": ", ".join(acts)})
         words = match.groupdict()
         name = words.get("name", "")
-        key = self._key(place.registry, manner, name)
+        key = self._key(guest.registry, manner, name)
         return act(
             Visit(
                 request=request,
                 registry=registry,
                 manner=manner,
-                caller=Caller(account or key.account, place.registry.region, request.host),
+                caller=Caller(guest.account or key.account, guest.registry.region, request.host),
                 name=name,
                 key=key,
                 word=words.get("word", ""),
                 query=dict(parse_qsl(request.query, keep_blank_values=True)),
-                is_anonymous=not account,
+                is_anonymous=not guest.account,
             )
         )
 

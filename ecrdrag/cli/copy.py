@@ -1,0 +1,144 @@
+"""Own the command `copy`: its options, and what it prints.
+
+cli/main.py enters.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from typing import Final
+
+from ecrdrag.cli.arguments import MAX_JOBS, add_aws_arguments, add_output_arguments
+from ecrdrag.cli.arguments import jobs as jobs_of
+from ecrdrag.cli.new_repository import add_repository_arguments, repository_settings
+from ecrdrag.cli.progress import display
+from ecrdrag.cli.report import blob_lines, image_document, name_text, size_text
+from ecrdrag.cli.streams import print_result
+from ecrdrag.cli.way import add_way_arguments, way_of
+from ecrdrag.content import Platform
+from ecrdrag.copy import Copied, CopyOptions, copy
+from ecrdrag.errors import UsageError
+from ecrdrag.reference import ImageReference
+from ecrdrag.resolve import Wish
+from ecrdrag.transfer.progress import Progress
+from ecrdrag.transfer.upload import DEFAULT_UPLOAD_JOBS
+
+DESCRIPTION: Final = """\
+Copy an image from one registry to another, or to another repository, account, region or partition, without a
+file between: an index with all its platforms, byte for byte, so that the digest stays.
+
+SRC and DST are as for a pull; DST without a tag gets that of SRC. What DST has already is not read, and inside
+one registry layers are mounted where it can. Logins are those of AWS and docker; for another AWS account at one
+end give a profile there, or map registries to profiles in ~/.config/ecrdrag/config.toml.
+"""
+EPILOG: Final = """\
+exit codes: 0 all is in the registry, 2 usage, 3 credentials, 4 not found, 5 transfer given up, 6 integrity,
+7 local disk, 8 unsupported kind of image, 9 the tag is immutable, 70 a bug, 130 interrupted, 141 closed pipe
+"""
+
+log = logging.getLogger(__name__)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what a copy takes."""
+    add = parser.add_argument
+    add("source", metavar="SRC", help="the image")
+    add("destination", metavar="DST", help="where it goes")
+    add("--platform", metavar="OS/ARCH[/VARIANT]", help="one image of an index (default: all of it)")
+    jobs = f"layers at once, 1 to {MAX_JOBS} (default: {DEFAULT_UPLOAD_JOBS})"
+    add("-j", "--jobs", metavar="N", type=jobs_of, default=DEFAULT_UPLOAD_JOBS, help=jobs)
+    add("--dry-run", action="store_true", help="say what is missing there, and change nothing")
+    add_repository_arguments(parser)
+    add_way_arguments(parser)
+    add("--src-profile", metavar="NAME", help="AWS profile for SRC (default: --profile)")
+    add("--dst-profile", metavar="NAME", help="AWS profile for DST (default: --profile)")
+    add("--src-plain-http", action="store_true", help="--plain-http for SRC alone")
+    add("--dst-plain-http", action="store_true", help="--plain-http for DST alone")
+    add_aws_arguments(parser)
+    add_output_arguments(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Copy and print what is at the destination now."""
+    from ecrdrag.cli.ends import Ends  # late, as all that loads boto3 or requests
+
+    source, destination = _references(arguments.source, arguments.destination)
+    options = CopyOptions(
+        wish=_wish(arguments.platform),
+        jobs=arguments.jobs,
+        create=repository_settings(arguments),
+        dry_run=arguments.dry_run,
+    )
+    way = way_of(arguments)
+    there = replace(
+        way,
+        profile=arguments.src_profile or way.profile,
+        plain_http=arguments.src_plain_http or way.plain_http,
+    )
+    here = replace(
+        way,
+        profile=arguments.dst_profile or way.profile,
+        plain_http=arguments.dst_plain_http or way.plain_http,
+    )
+    with Ends(there) as far, Ends(here) as near:
+        copied = copy(
+            source,
+            far.source(source, streams=True),
+            destination,
+            near.destination(destination),
+            options,
+            partial(_stage, arguments),
+        )
+    if copied.existed:
+        log.warning("%s is there already: nothing was copied", copied.reference)
+    print_result(_as_json(copied) if arguments.json else _as_text(copied))
+    return 0
+
+
+@contextmanager
+def _stage(arguments: argparse.Namespace, label: str) -> Iterator[Progress]:
+    with display(arguments.progress, quiet=arguments.quiet, label=label) as progress:
+        yield progress
+
+
+def _references(source: str, destination: str) -> tuple[ImageReference, ImageReference]:
+    found, to = ImageReference.parse(source), ImageReference.parse(destination)
+    if found.tag is None and found.digest is None:
+        found = found.with_default_tag()
+        log.warning("no tag and no digest given: taking :%s", found.tag)
+    return found, to if to.tag or to.digest else replace(to, tag=found.tag)
+
+
+def _wish(text: str | None) -> Wish | None:
+    if text in (None, "all"):
+        return None
+    try:
+        return Wish(Platform.parse(text))
+    except ValueError as error:
+        raise UsageError(f"--platform: {error}") from None
+
+
+def _as_text(copied: Copied) -> str:
+    lines = [name_text(copied.reference, copied.tree)]
+    if copied.dry_run:
+        lines += [*blob_lines(copied.tree, copied.fates), f"would copy {size_text(copied.uploaded)} at most"]
+    return "\n".join(lines)
+
+
+def _as_json(copied: Copied) -> str:
+    return json.dumps(
+        {
+            **image_document([copied.reference], copied.tree, copied.fates),
+            "dryRun": copied.dry_run,
+            "existed": copied.existed,
+            "bytes": copied.uploaded,
+            "mounted": copied.mounted,
+            "seconds": round(copied.seconds, 3),
+        }
+    )

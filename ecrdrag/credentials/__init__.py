@@ -1,0 +1,1 @@
+"""Who we are at registries: docker's config and credential helpers, and ours."""
