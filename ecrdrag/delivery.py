@@ -8,14 +8,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum
 from functools import partial
 from typing import Final, TypeVar
 
 from ecrdrag.content import BlobSource, Descriptor, Digest, Verifier
-from ecrdrag.errors import IntegrityError, RepositoryNotFoundError, TransferError, UnsupportedError
-from ecrdrag.manifest import Manifest
+from ecrdrag.errors import IntegrityError, RepositoryNotFoundError
 from ecrdrag.reference import ImageReference
 from ecrdrag.registry.ends import Destination, RepositorySettings
 from ecrdrag.transfer.crew import Crew, one_by_one
@@ -96,17 +95,7 @@ class Delivery:
 
     def _put(self, document: Document, tag: str | None) -> bool:
         what = f"the manifest {document.digest}"
-        hollow = isinstance(document, Manifest) and any(blob.size == 0 for blob in document.blobs)
-        try:
-            is_new = (replace(self.retry, tries=1) if hollow else self.retry).insist(
-                partial(self.destination.put_manifest, document, tag), what
-            )
-        except TransferError as error:
-            if not hollow:
-                raise
-            raise UnsupportedError(
-                f"{what} names a blob without bytes, which ECR takes no upload of: {error}"
-            ) from error
+        is_new = self.retry.insist(partial(self.destination.put_manifest, document, tag), what)
         log.info("%s %s%s", "put" if is_new else "there was", what, f" as {tag}" if tag else "")
         return is_new
 

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from ecrdrag.cli.aws import AwsSettings, settings_for
 from ecrdrag.cli.way import Way
 from ecrdrag.credentials.keyrings import AwsKeyring, InTurn, Willing
-from ecrdrag.errors import AuthError, EcrdragError, TransferError, UsageError
+from ecrdrag.errors import AuthError, EcrdragError, UsageError
 from ecrdrag.reference import EcrHost, ImageReference
 from ecrdrag.registry.auth import Keyring
 from ecrdrag.registry.ecr import EcrSource
@@ -89,7 +89,7 @@ class Amazon:
             api = self.settings(reference).tokens(host)
             keyring = AwsKeyring(lambda: fetch_token(api, host.account, reference.registry))
             endpoint = keyring.token().endpoint
-        except (AuthError, TransferError) as error:
+        except EcrdragError as error:
             self._check_docker(reference, error)
             return reference.server, self._docker
         if not endpoint or urlsplit(endpoint).hostname == str(replace(host, fips=False, dual_stack=False)):

@@ -29,7 +29,7 @@ from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 from ecrdrag import __version__
 from ecrdrag.cli.trust import bundle_of
 from ecrdrag.credentials.identities import Identity, identity_for
-from ecrdrag.errors import AuthError, EcrdragError, UsageError
+from ecrdrag.errors import AuthError, EcrdragError, TransferError, UsageError
 from ecrdrag.reference import PUBLIC_HOSTS, EcrHost
 from ecrdrag.registry import ecr_parts
 from ecrdrag.registry.ecr_api import EcrApi
@@ -112,7 +112,7 @@ class AwsSettings:
                 raise NoCredentialsError
             credentials.get_frozen_credentials()
         except BotoCoreError as error:
-            raise _at(where, client_failure(error)) from None
+            raise _at(where, _credentials_failure(error)) from None
         except ClientError as error:
             raise _at(where, _credentials_refusal(error)) from None
         except EcrdragError as error:
@@ -179,6 +179,15 @@ def _session_of(profile: str | None, role_arn: str | None) -> botocore.session.S
 def _at(where: str, error: EcrdragError) -> EcrdragError:
     """Say for which registry, and leave out what is secret in a URL."""
     return type(error)(f"{where}: {_URL_SECRETS.sub('', str(error))}", hint=error.hint)
+
+
+def _credentials_failure(error: BotoCoreError) -> EcrdragError:
+    """Build the error for what botocore raises where it looks for credentials; it was not ECR that didn't answer."""
+    failure = client_failure(error)
+    if not isinstance(failure, TransferError):
+        return failure
+    reason = str(failure).replace("the ECR API", "the API")
+    return type(failure)(f"the AWS credentials can't be had: {reason}", hint=_CREDENTIALS_HINT)
 
 
 def _credentials_refusal(error: ClientError) -> EcrdragError:

@@ -20,7 +20,7 @@ from ecrdrag.cli.new_repository import add_repository_arguments, repository_sett
 from ecrdrag.cli.progress import display
 from ecrdrag.cli.report import blob_lines, image_document, name_text, size_text
 from ecrdrag.cli.streams import print_result
-from ecrdrag.cli.way import add_way_arguments, way_of
+from ecrdrag.cli.way import Way, add_way_arguments, way_of
 from ecrdrag.content import Platform
 from ecrdrag.copy import Copied, CopyOptions, copy
 from ecrdrag.errors import UsageError
@@ -76,16 +76,8 @@ def run(arguments: argparse.Namespace) -> int:
         dry_run=arguments.dry_run,
     )
     way = way_of(arguments)
-    there = replace(
-        way,
-        profile=arguments.src_profile or way.profile,
-        plain_http=arguments.src_plain_http or way.plain_http,
-    )
-    here = replace(
-        way,
-        profile=arguments.dst_profile or way.profile,
-        plain_http=arguments.dst_plain_http or way.plain_http,
-    )
+    there = _way(way, source, arguments.src_profile, arguments.src_plain_http)
+    here = _way(way, destination, arguments.dst_profile, arguments.dst_plain_http)
     with Ends(there) as far, Ends(here) as near:
         copied = copy(
             source,
@@ -105,6 +97,16 @@ def run(arguments: argparse.Namespace) -> int:
 def _stage(arguments: argparse.Namespace, label: str) -> Iterator[Progress]:
     with display(arguments.progress, quiet=arguments.quiet, label=label) as progress:
         yield progress
+
+
+def _way(way: Way, reference: ImageReference, profile: str | None, plain_http: bool) -> Way:
+    """Say how one of the ends is reached; a door is chosen where there are two."""
+    return replace(
+        way,
+        api=way.api if reference.ecr else "auto",
+        profile=profile or way.profile,
+        plain_http=plain_http or way.plain_http,
+    )
 
 
 def _references(source: str, destination: str) -> tuple[ImageReference, ImageReference]:

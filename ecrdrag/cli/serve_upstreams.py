@@ -13,6 +13,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Final
 from urllib.parse import urlsplit
 
+from ecrdrag.cli.trust import bundle_of
 from ecrdrag.credentials.docker_config import DockerKeyring
 from ecrdrag.errors import UsageError
 from ecrdrag.registry.client import RegistryClient
@@ -52,9 +53,7 @@ def upstreams_of(mapped: Sequence[Mapped] | None) -> Iterator[Mapping[str, Upstr
 
 
 def _client(url: str) -> RegistryClient:
-    from ecrdrag.cli.aws import AwsSettings
-
-    return RegistryClient(url, keyring=DockerKeyring(os.environ), trust=Trust(AwsSettings(None, None).ca_bundle()))
+    return RegistryClient(url, keyring=DockerKeyring(os.environ), trust=Trust(bundle_of(os.environ)))
 
 
 def _mapped(text: str) -> Mapped:

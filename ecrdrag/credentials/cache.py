@@ -171,8 +171,7 @@ def _read(file: Path, registry: str = "") -> _Kept | None:
     """Read a file of ours; None where there is none, or it is damaged, somebody else's or open to others."""
     try:
         with open(os.open(file, os.O_RDONLY | _CAREFUL), "rb") as stream:  # noqa: PTH123 - a descriptor
-            found = os.fstat(stream.fileno())
-            if not stat.S_ISREG(found.st_mode) or not _is_ours(found, _OTHERS):
+            if not _is_ours(os.fstat(stream.fileno()), _OTHERS):
                 return None
             kept = _Kept.parse(stream.read(_MAX_SIZE))
     except OSError:

@@ -52,7 +52,8 @@ class Flow:
             if self._left and self._closed:
                 raise OSError("nobody hands the rest of the body over")
             size = len(self._rest) if size < 0 else size
-            view, self._rest = self._rest[:size], self._rest[size:]
+            view, rest = self._rest[:size], self._rest[size:]
+            self._rest = rest or memoryview(b"")  # an empty view keeps the whole part in memory too
             self._left -= len(view)
             self._changed.notify_all()
             return view if self._rest else memoryview(bytes(view))  # which doesn't keep the whole part in memory

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import requests
 
 from ecrdrag.content import Descriptor, Digest, Turns
-from ecrdrag.errors import IntegrityError, NotFoundError, TransferError
+from ecrdrag.errors import IntegrityError, NotFoundError, TransferError, UnsupportedError
 from ecrdrag.manifest import MAX_MANIFEST_SIZE, Index, Manifest, parse
 from ecrdrag.reference import ImageReference
 from ecrdrag.registry.client import RegistryClient
@@ -33,6 +33,7 @@ _MOVED: Final = (301, 302, 303, 307, 308)  # RFC 9110, 15.4
 _HERE: Final = (200, 206, 416)
 # What servers call JSON that they know nothing of; then the document says what it is.
 _VAGUE: Final = ("application/json", "application/octet-stream", "text/plain", "binary/octet-stream")
+_PAGE_HINT: Final = "what answers there may be no registry: check the host's name and port, and proxies on the way"
 _MOVED_HINT: Final = "the tag has moved to another image: pull by the digest alone, or by the tag alone"
 
 
@@ -73,7 +74,11 @@ class DistributionSource:
             if tag is not None and digest is not None:
                 self._check_tag(tag, digest, told)
             raise IntegrityError(f"{self._named(version)}: the manifest {expected} arrived with digest {found}")
-        return parse(raw, "" if media_type in _VAGUE else media_type)
+        try:
+            return parse(raw, "" if media_type in _VAGUE else media_type)
+        except UnsupportedError as error:
+            hint = _PAGE_HINT if media_type.startswith("text/") else ""
+            raise UnsupportedError(f"{self._named(version)}: {error}", hint=error.hint or hint) from None
 
     def read(self, blob: Descriptor, start: int, stop: int) -> Iterator[memoryview]:
         """Yield bytes [start, stop) of a blob; a view is valid until the next one is asked for."""

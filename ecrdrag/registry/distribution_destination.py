@@ -27,6 +27,7 @@ from ecrdrag.registry.client import RegistryClient
 from ecrdrag.registry.distribution_repository import Answer, Repository
 from ecrdrag.registry.distribution_upload import FlowingUpload, PartedUpload, digest_of
 from ecrdrag.registry.ends import RepositorySettings, Unlimited
+from ecrdrag.registry.hollow import check_hope
 
 log = logging.getLogger(__name__)
 
@@ -208,7 +209,10 @@ class DistributionDestination:
         """Raise what a refused manifest means, unless somebody else has put this very one under an immutable tag."""
         error = self._repository.error(answer, what)
         if answer.refusal and answer.refusal.code in _INCOMPLETE:
-            raise TransientError(str(error), hint="what a manifest names must be there before it")
+            lacking = TransientError(str(error), hint="what a manifest names must be there before it")
+            if self._repository.is_ecr:
+                check_hope(document, lacking)
+            raise lacking
         holder = self._holder(document, tag) if tag and isinstance(error, ConflictError) else None
         if holder is None:
             raise error

@@ -38,6 +38,7 @@ Translation = tuple[type[EcrdragError], str]
 
 _LATER_HINT: Final = "wait a little and run the same command again"
 _VERSION_HINT: Final = "check the tag or the digest"
+_NOWHERE_HINT: Final = "check the registry, the repository and the version"
 _IMMUTABLE_HINT: Final = "the tag, or every tag of the repository, is immutable: choose another one"
 _LINK_HINT: Final = (
     "the registry's link to its storage was refused: a policy of the network or the storage may forbid it"
@@ -74,7 +75,7 @@ FIELD_CODES: Final[Mapping[str, Translation]] = {
     "BAD_REQUEST": (TransferError, ""),
     "CONFLICT": (ConflictError, ""),
     "FORBIDDEN": (AuthError, ""),
-    "NOT_FOUND": (NotFoundError, "check the registry, the repository and the version"),
+    "NOT_FOUND": (NotFoundError, _NOWHERE_HINT),
     "PRECONDITION": (ConflictError, ""),
     "PROJECTPOLICYVIOLATION": (AuthError, "a policy of the project forbids it, such as one on vulnerabilities"),
     # Quay: endpoints/v2/errors.py.
@@ -97,7 +98,7 @@ FIELD_CODES: Final[Mapping[str, Translation]] = {
 }
 
 _BY_STATUS: Final[Mapping[int, Translation]] = {
-    HTTPStatus.NOT_FOUND: (NotFoundError, ""),
+    HTTPStatus.NOT_FOUND: (NotFoundError, _NOWHERE_HINT),
     HTTPStatus.METHOD_NOT_ALLOWED: (UnsupportedError, "the registry doesn't offer this"),
     HTTPStatus.NOT_ACCEPTABLE: (UnsupportedError, ""),
     HTTPStatus.CONFLICT: (ConflictError, ""),

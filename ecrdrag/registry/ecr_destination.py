@@ -36,10 +36,12 @@ from ecrdrag.registry.ecr_api import (
 from ecrdrag.registry.ecr_errors import AlreadyThereError, TagTakenError, UnansweredError, failure, translated
 from ecrdrag.registry.ecr_parts import WrittenPart, write_part
 from ecrdrag.registry.ends import RepositorySettings, Unlimited
+from ecrdrag.registry.hollow import check_hope
 
 # BatchedOperationLayerDigestList and LayerPartBlob: their largest lengths in ECR's model.
 MAX_DIGESTS: Final = 100
 MAX_PART: Final = 20 * 1024 * 1024  # bytes
+_NO_LAYERS: Final = "LayersNotFoundException"
 
 
 class EcrDestination:
@@ -85,6 +87,10 @@ class EcrDestination:
         except TagTakenError as error:
             self._check_holder(document, tag, error)
             return False
+        except TransientError as error:
+            if _NO_LAYERS in str(error):
+                check_hope(document, error)
+            raise
         found = text_of(structure_of(structure_of(answer, "image"), "imageId"), "imageDigest")
         if not found:
             raise self._repository.unusable("PutImage")

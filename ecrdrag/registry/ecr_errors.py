@@ -172,7 +172,7 @@ _CLIENT_ERRORS: Final[tuple[tuple[tuple[type[Exception], ...], type[EcrdragError
         (boto.NoCredentialsError, boto.NoAuthTokenError),
         AuthError,
         "no AWS credentials found",
-        "set AWS_PROFILE or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give --profile",
+        "set AWS_PROFILE or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or name a profile, also in config.toml",
     ),
     (
         (boto.SSOError, boto.TokenRetrievalError, boto.LoginError),

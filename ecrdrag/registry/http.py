@@ -9,6 +9,7 @@ leaves this room and its users: their errors are put into our own words, ``from 
 from __future__ import annotations
 
 import ipaddress
+import re
 import socket
 import ssl
 import threading
@@ -168,7 +169,13 @@ class Connections:
         # Of no bytes http.client would make a chunked body.
         data = body if isinstance(body, Flow) else Blocks(body) if body else None
         request = requests.Request(method, url, {**headers, **_named(url)}, data=data).prepare()
-        response = self._adapter.send(request, stream=True, timeout=self._timeout, proxies=self._proxies_for(url))
+        proxies = self._proxies_for(url)
+        try:
+            response = self._adapter.send(request, stream=True, timeout=self._timeout, proxies=proxies)
+        except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema):
+            if requests.utils.select_proxy(url, proxies):
+                raise UsageError(f"the proxy for {place_of(url)} can't be used", hint=_BAD_PROXY_HINT) from None
+            raise
         response.url = url
         return response
 
@@ -286,12 +293,23 @@ def _in_our_words(error: Exception, host: str) -> TransferError:
             f"the certificate of {host} can't be verified",
             hint="set AWS_CA_BUNDLE to your organisation's certificates, or give them with --ca-file",
         )
+    if isinstance(error, requests.exceptions.ReadTimeout) and _is_handshake(error):
+        return UnreachableError(f"no TLS connection to {host} (it answers no handshake)", hint=_UNREACHABLE_HINT)
+    if isinstance(error, requests.exceptions.ProxyError) and (answer := _TUNNEL.search(str(error))):
+        return UnreachableError(f"the proxy for {host} answered {answer[1]}", hint=_REFUSING_PROXY_HINT)
     if isinstance(error, requests.exceptions.ConnectionError) and (reason := _unconnected(error)):
         return UnreachableError(f"no connection to {host} ({reason})", hint=_UNREACHABLE_HINT)
     for kinds, ours, words in _TRANSIENT:
         if isinstance(error, kinds):
             return ours(words.format(host=host), hint=_UNREACHABLE_HINT if ours is UnreachableError else "")
     return TransferError(f"{host} can't be read from: {type(error).__name__}")
+
+
+def _is_handshake(error: BaseException | None) -> bool:
+    """Tell whether it is TLS that got no answer: it says so at the bottom of what urllib3 makes of it."""
+    while error and _NO_HANDSHAKE not in str(error):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 def _unconnected(error: requests.exceptions.ConnectionError) -> str:
@@ -304,6 +322,14 @@ def _unconnected(error: requests.exceptions.ConnectionError) -> str:
 
 
 _UNVERIFIED: Final = ("CERTIFICATE_VERIFY_FAILED", "doesn't match")  # OpenSSL's words; and urllib3's before 2
+_NO_HANDSHAKE: Final = "handshake operation timed out"  # CPython's words, Modules/_ssl.c
+_TUNNEL: Final = re.compile(r"Tunnel connection failed: ([0-9]{3})\b")  # http.client's words
+_BAD_PROXY_HINT: Final = (
+    "look at https_proxy, http_proxy and all_proxy in the environment; a SOCKS proxy needs the package PySocks"
+)
+_REFUSING_PROXY_HINT: Final = (
+    "407 means that it wants USER:PASSWORD@ in https_proxy; else it may not lead there, or no_proxy lacks the host"
+)
 _UNREACHABLE_HINT: Final = "check the host's name and port, the network and its proxies"
 _TRANSIENT: Final[tuple[tuple[tuple[type[Exception], ...], type[TransientError], str], ...]] = (
     ((requests.exceptions.ProxyError,), UnreachableError, "the proxy for {host} does not answer"),

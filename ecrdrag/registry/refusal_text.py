@@ -34,7 +34,7 @@ _FORM: Final = "application/x-www-form-urlencoded"
 # Where errors are, and what they are called there: the specification's own; Google's and most frameworks';
 # OAuth 2 (RFC 6749, 5.2); Docker Hub's details; problem details (RFC 9457).
 _LISTS: Final = ("errors", "error")
-_TEXTS: Final = ("message", "Message", "error_description", "details", "error_message", "error", "title")
+_TEXTS: Final = ("message", "error_description", "details", "error", "title")
 _DETAILS: Final = ("message", "reason")
 # S3's error document, and what Azure's and Google's storage have taken over of it.
 _STORAGE_CODE: Final = re.compile(r"<Code>([A-Za-z0-9]{1,60})</Code>")
@@ -156,7 +156,7 @@ def _form(request: requests.PreparedRequest) -> str:
 
 def _shown(text: str, secrets: Iterable[str], limit: int) -> str:
     text = " ".join(text[:_MAX_SEEN].split())
-    long = [secret for secret in secrets if len(secret) >= _LEAST_SECRET]
+    long = [" ".join(secret.split()) for secret in secrets if len(secret) >= _LEAST_SECRET]
     for secret in sorted(long, key=len, reverse=True):
         text = text.replace(secret, _MASK)
     text = _WORD.sub(lambda word: _MASK if any(word[0] in secret for secret in long) else word[0], text)

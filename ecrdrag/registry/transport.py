@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from types import TracebackType
 from typing import Final
 
@@ -17,6 +18,7 @@ from ecrdrag.content import Turns
 from ecrdrag.errors import BusyError, IntegrityError, RangeIgnoredError, TransientError
 from ecrdrag.registry.body import Body, Patience
 from ecrdrag.registry.ends import Unlimited
+from ecrdrag.registry.heads import Heads
 from ecrdrag.registry.http import (
     HEADERS,
     MIN_RATE,
@@ -24,12 +26,11 @@ from ecrdrag.registry.http import (
     Connections,
     Trust,
     host_of,
-    small_body,
     translated,
 )
+from ecrdrag.registry.refusal_text import read_refusal
 
 _CONTENT_RANGE: Final = re.compile(r"bytes (\d+)-(\d+)/(\d+)")  # RFC 9110, 14.4
-_S3_ERROR: Final = re.compile(r"<Code>([A-Za-z]{1,64})</Code>\s*<Message>([^<]{0,200})</Message>")
 # RFC 9110, 15: the server asks for another try later.
 _TRY_LATER: Final = frozenset({408, 425})
 # RFC 6585, 4; and what S3 answers with the code SlowDown ("Best practices design patterns: optimizing performance").
@@ -44,8 +45,8 @@ class BlobTransport:
     """Fetch byte ranges of blobs over at most connections kept-alive connections; safe from many threads.
 
     trust says whose certificates are believed. turns decide how many requests a host gets at once. A reply ends that
-    brings nothing for read_timeout seconds, or over so long less than min_rate bytes per second. Proxies come from the
-    environment.
+    brings nothing for read_timeout seconds, or over so long less than min_rate bytes per second, or whose head takes
+    twice as long. Proxies come from the environment.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class BlobTransport:
         min_rate: float = MIN_RATE,
     ) -> None:
         self._connections = Connections(connections, trust=trust or Trust(), read_timeout=read_timeout)
+        self._heads = Heads(2 * read_timeout)
         self._turns = turns or Unlimited()
         self._read_timeout, self._min_rate = read_timeout, min_rate
 
@@ -87,7 +89,8 @@ class BlobTransport:
     def abort(self) -> None:
         """Wake every thread that waits for bytes; later requests fail at once."""
         self._turns.abort()
-        self._connections.abort()
+        self._connections.abort()  # first: a thread that waited for a head asks no more
+        self._heads.abort()
 
     def __enter__(self) -> BlobTransport:
         return self
@@ -101,7 +104,8 @@ class BlobTransport:
     @contextmanager
     def _open(self, url: str, start: int, stop: int, authorization: str) -> Iterator[requests.Response]:
         login = {"Authorization": authorization} if authorization else {}
-        response = self._connections.send("GET", url, {**HEADERS, **login, "Range": f"bytes={start}-{stop - 1}"})
+        headers = {**HEADERS, **login, "Range": f"bytes={start}-{stop - 1}"}
+        response = self._heads.ask(partial(self._connections.send, "GET", url, headers), host_of(url))
         with self._connections.watched(response):
             yield response
 
@@ -136,8 +140,7 @@ def _check_whole(length: str | None, host: str, start: int, stop: int, size: int
 
 def _refusal(response: requests.Response, host: str) -> TransientError:
     status = response.status_code
-    match = _S3_ERROR.search(small_body(response).decode("utf-8", "replace"))
-    reason = f"{match[1]}: {match[2]}" if match else response.reason or "no reason given"
+    reason = ": ".join(said for said in read_refusal(response) if said) or "no reason given"
     text = f"{host} answered {status} ({reason})"
     if status in _TOO_MANY:
         return BusyError(text)

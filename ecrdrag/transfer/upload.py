@@ -203,6 +203,12 @@ class _Ascent:
         self.may_be_there = blob.size == 0
         self.upload: tuple[BlobUpload, _Parts] | None = None
 
+    def leave(self) -> None:
+        """Let go of the upload: one that is given up may hold a request open until nobody knows it any more."""
+        if self.upload is not None:
+            self.upload[1].forget()
+        self.upload = None
+
 
 class _Engine:
     def __init__(
@@ -232,9 +238,14 @@ class _Engine:
         # In this order: a failure ends the source first, so that no aide is waited for that hangs in it.
         with Aide("read ahead") as aide, self._crew.failing():
             reading = _Reading(blob, self._source, self._retry, self._crew)
+            ascent = _Ascent(blob, reading, aide, self._retry)
             try:
-                self._insist(_Ascent(blob, reading, aide, self._retry))
+                self._insist(ascent)
+            except BaseException as error:
+                _empty_frames(error)
+                raise
             finally:
+                ascent.leave()
                 aide.call(reading.close)
 
     def _insist(self, ascent: _Ascent) -> None:
@@ -261,9 +272,8 @@ class _Engine:
 
     def _lose(self, ascent: _Ascent) -> None:
         self._move(ascent, 0)
-        if ascent.upload is not None:
-            ascent.upload[1].forget()
-        ascent.upload, ascent.may_be_there = None, True
+        ascent.leave()
+        ascent.may_be_there = True
 
     def _arrived(self, ascent: _Ascent) -> bool:
         """Find out whether an upload was lost because it had been completed."""

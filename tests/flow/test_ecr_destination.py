@@ -518,6 +518,16 @@ def test_layers_that_the_registry_does_not_see_yet_are_worth_another_try(opened:
     assert caught.value.hint
 
 
+def test_layers_without_bytes_are_no_use_but_not_to_blame_for_an_api_out_of_order(opened: Opened) -> None:
+    hollow = {**json.loads(HELLO.manifest.content), "layers": [Blob(b"", "application/x").json]}
+    document = manifest.parse(json.dumps(hollow).encode(), manifest.OCI_MANIFEST)
+    opened.faults.add("PutImage", refusing("ServerException", 500))
+    with pytest.raises(TransferError):
+        opened.destination.put_manifest(document, "1")
+    with pytest.raises(UnsupportedError, match=r"without bytes, which ECR takes no upload of: .*LayersNotFound"):
+        opened.destination.put_manifest(document, "1")
+
+
 def test_a_manifest_kept_under_another_digest_is_an_integrity_error(opened: Opened) -> None:
     document = hello_in(opened.destination)
     opened.faults.add("PutImage", with_members(image={"imageId": {"imageDigest": str(OTHER)}}))

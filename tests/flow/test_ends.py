@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
 
-from ecrdrag.credentials.docker_config import encode_auth
-from ecrdrag.localecr import LocalEcr
+from ecrdrag.cli.ends import Ends
+from ecrdrag.cli.way import Way
+from ecrdrag.errors import AuthError
 from ecrdrag.localecr.names import RegistryKey
 from ecrdrag.localecr.web.exchange import Answer, Handler, Request
-from ecrdrag.registry.auth import Login
+from ecrdrag.manifest import parse
+from ecrdrag.reference import ImageReference
 from tests.amazon import Amazon, amazon
 from tests.dockerhome import configure
 from tests.flow.conftest import HELLO, HOST
-from tests.flow.scripts import HOME, Run, environment_of
-from tests.localecr import ACCOUNT, client, public_client, running
-from tests.putting import put_image
-from tests.registry import password_of
+from tests.flow.users import Plain, User, stock
+from tests.localecr import ACCOUNT, client, running
 
 APP = f"{HOST}/my/app:1"
 PUBLIC = f"{RegistryKey(ACCOUNT, 'public').host}/my/app:1"
@@ -40,76 +37,6 @@ def there(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Amazon]:
         yield found
 
 
-def stock(ecr: LocalEcr) -> str:
-    """Put an image into a private repository, and into a public one; give a password."""
-    with client(ecr) as api, public_client(ecr) as public:
-        api.create_repository(repositoryName="my/app")
-        put_image(api, "my/app", HELLO, "1")
-        public.create_repository(repositoryName="my/app")
-        put_image(public, "my/app", HELLO, "1")
-    return password_of(ecr)
-
-
-class User:
-    """Somebody with a home folder, AWS keys of that ECR, and perhaps a docker configuration."""
-
-    def __init__(self, home: Path, there: Amazon) -> None:
-        self.home, self.there = home, there
-        changes = {"HOME": str(home), "PATH": str(home / "bin"), "PYTHONPATH": str(HOME)}
-        self.environment = {**environment_of(None, **changes), **there.environment}
-        there.recorder.requests.clear()
-        there.recorder.intercept = lambda request, handler: handler(request)
-
-    def run(self, *arguments: str, stdin: str | bytes = "", code: str = "pass", **changes: str) -> Run:
-        """Run ecrdrag, after some code if need be; no secret may be seen, whatever happens."""
-        start = ["-c", f"{code}; import sys; from ecrdrag.cli.main import main; sys.exit(main(sys.argv[1:]))"]
-        done = subprocess.run(
-            [sys.executable, *start, *arguments, "-v", "-v"],
-            cwd=self.home,
-            env={**self.environment, **changes},
-            input=stdin.encode() if isinstance(stdin, str) else stdin,
-            capture_output=True,
-            timeout=60,
-            check=False,
-        )
-        run = Run(done.returncode, done.stdout.decode(), done.stderr.decode())
-        secret = self.there.ecr.credentials[1]
-        hidden = [
-            secret,
-            "s3cret",
-            self.there.password,
-            encode_auth(Login("AWS", self.there.password)),
-            "X-Amz-Signature",
-        ]
-        assert not [each for each in [*hidden, "Authorization: "] if each in run.out + run.err]
-        return run
-
-    def pull(self, reference: str, *options: str, stdin: str | bytes = "", code: str = "pass", **changes: str) -> Run:
-        """Pull into a file that isn't there yet."""
-        (self.home / "image.tar").unlink(missing_ok=True)
-        return self.run("pull", reference, "-o", "image.tar", *options, stdin=stdin, code=code, **changes)
-
-    def docker(self, registry: str, password: str) -> None:
-        """Log docker in."""
-        configure(self.home, {"auths": {registry: {"auth": encode_auth(Login("AWS", password))}}})
-
-    def profiles(self, **ecrs: LocalEcr) -> None:
-        """Write profiles, each with the keys and the endpoint of an ECR."""
-        lines = []
-        for name, ecr in ecrs.items():
-            key_id, secret = ecr.credentials
-            lines += [f"[profile {name}]", f"aws_access_key_id = {key_id}", f"aws_secret_access_key = {secret}"]
-            lines += [f"services = {name}", f"[services {name}]", "ecr =", f"  endpoint_url = {ecr.endpoint}"]
-        configure(self.home, "\n".join(lines), ".aws/config")
-
-    def map(self, text: str) -> None:
-        """Write the user's map of registries."""
-        configure(self.home, text, ".config/ecrdrag/config.toml")
-
-    def asked(self, start: str) -> int:
-        return self.there.recorder.count(start)
-
-
 @pytest.fixture
 def user(tmp_path: Path, there: Amazon) -> User:
     home = tmp_path / "home"
@@ -122,18 +49,6 @@ def plain(tmp_path: Path) -> Iterator[Plain]:
     """Run another one, as any registry without TLS."""
     with running(tmp_path / "plain") as ecr:
         yield Plain(ecr, stock(ecr))
-
-
-@dataclass(frozen=True)
-class Plain:
-    """An ECR that goes by its own name, and a password there."""
-
-    ecr: LocalEcr
-    password: str
-
-    @property
-    def host(self) -> str:
-        return urlsplit(self.ecr.endpoint).netloc
 
 
 def test_a_plain_registry_needs_neither_boto3_nor_good_aws_settings(user: User, plain: Plain) -> None:
@@ -227,6 +142,17 @@ def test_ecr_public_is_read_by_anybody_where_docker_s_login_is_too_old(user: Use
     run = user.run("push", "image.tar", PUBLIC, **NO_KEYS)
     assert (run.code, run.out) == (3, "")
     assert "going on without" not in run.err
+
+
+def test_who_reads_as_anybody_does_not_write_so(user: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    user.docker("public.ecr.aws", "s3cret")
+    for name, value in {**user.environment, **NO_KEYS}.items():
+        monkeypatch.setenv(name, value)
+    reference = ImageReference.parse(PUBLIC)
+    with Ends(Way()) as ends:
+        assert str(ends.source(reference).manifest(tag="1").digest) == PULLED
+        with pytest.raises(AuthError):
+            ends.destination(reference).put_manifest(parse(HELLO.manifest.content), "2")
 
 
 def test_a_login_that_is_typed_needs_no_aws_settings_and_is_the_only_one(user: User) -> None:
@@ -329,8 +255,23 @@ def test_credentials_that_can_not_be_had_are_told_with_the_registry(user: User, 
 
 
 @pytest.mark.parametrize("url", ["http://u:s3cret@[bad", "http://u:s3cret@127.0.0.1:1/?x=s3cret"])
-@pytest.mark.parametrize("variable", ["AWS_ENDPOINT_URL_STS", "AWS_ENDPOINT_URL_ECR"])
-def test_a_secret_in_a_url_of_the_settings_is_not_shown(user: User, variable: str, url: str) -> None:
+@pytest.mark.parametrize(
+    ("variable", "keys"),
+    [("AWS_ENDPOINT_URL_STS", {}), ("AWS_ENDPOINT_URL_ECR", {}), ("AWS_CONTAINER_CREDENTIALS_FULL_URI", NO_KEYS)],
+)
+def test_a_secret_in_a_url_of_the_settings_is_not_shown(
+    user: User, variable: str, keys: dict[str, str], url: str
+) -> None:
     user.map(f'[registries."*"]\nrole_arn = "arn:aws:iam::{ACCOUNT}:role/x"\n' if "STS" in variable else "")
-    run = user.pull(APP, "--api", "registry", **{variable: url, "AWS_MAX_ATTEMPTS": "1"})
+    few = {"AWS_MAX_ATTEMPTS": "1", "AWS_METADATA_SERVICE_NUM_ATTEMPTS": "1"}
+    run = user.pull(APP, "--api", "registry", **{variable: url}, **keys, **few)
     assert run.code in (2, 3, 5), run.err
+    assert "ECR API" not in run.err or "ECR" in variable
+
+
+def test_where_aws_is_out_of_reach_docker_s_login_does_over_v2(user: User) -> None:
+    user.docker(HOST, user.there.password)
+    nowhere = {"AWS_ENDPOINT_URL_ECR": "http://127.0.0.1:1", "AWS_MAX_ATTEMPTS": "1"}
+    run = user.pull(APP, "--api", "registry", **nowhere)
+    assert (run.code, PULLED in run.out) == (0, True), run.err
+    assert "no connection to the ECR API at http://127.0.0.1:1; going on with docker's login" in run.err

@@ -133,6 +133,19 @@ def test_an_expired_url_asks_for_a_fresh_one_and_says_why() -> None:
     assert str(failure) == "127.0.0.1 answered 403 (AccessDenied: Request has expired)"
 
 
+def test_a_refusal_that_echoes_the_login_is_told_without_it() -> None:
+    echo = b"<Error><Code>Denied</Code><Message>no Bearer abc: s3cretword</Message></Error>"
+    with serving(BLOB, [status(403, echo)]) as script, BlobTransport(connections=1) as transport:
+        views = transport.read_range(script.url, start=0, stop=10, size=SIZE, authorization="Bearer s3cretword")
+        with pytest.raises(LinkRefusedError, match=r"\(Denied: no Bearer abc: \*\*\*\)"):
+            next(views)
+
+
+def test_a_refusal_may_be_a_registrys() -> None:
+    failure = failure_of(status(403, b'{"errors":[{"code":"DENIED","message":"not \\u001byou"}]}'))
+    assert str(failure) == "127.0.0.1 answered 403 (DENIED: not ?you)"
+
+
 @pytest.mark.parametrize("code", [400, 401, 404, 410])
 def test_other_refusals_ask_for_a_fresh_url(code: int) -> None:
     assert isinstance(failure_of(status(code)), LinkRefusedError)
@@ -223,6 +236,20 @@ def test_abort_does_no_harm_to_a_read_that_has_all_its_bytes() -> None:
         assert bytes(next(views)) == BLOB[:10]
         transport.abort()
         assert list(views) == []
+
+
+def test_abort_wakes_a_reader_that_waits_for_an_answer_to_begin() -> None:
+    asked = threading.Event()
+
+    def silent(handler: Handler, request: Request) -> None:
+        asked.set()
+        handler.script.release.wait(20)
+
+    with serving(BLOB, [silent]) as script, BlobTransport(connections=1) as transport, ThreadPoolExecutor(1) as pool:
+        reading = pool.submit(next, transport.read_range(script.url, start=0, stop=10, size=SIZE))
+        assert asked.wait(10)
+        transport.abort()
+        assert isinstance(reading.exception(5), TransferError)
 
 
 def test_abort_wakes_a_reader_that_waits_for_bytes() -> None:

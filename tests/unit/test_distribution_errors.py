@@ -118,6 +118,10 @@ def test_a_status_decides_where_the_code_says_nothing(
     assert WHAT in str(error)
 
 
+def test_where_nothing_is_said_to_be_there_it_is_said_what_to_check(registry: Registry) -> None:
+    assert refused(registry, Reply(b"<title>Not Found</title>", 404)).hint.startswith("check the registry")
+
+
 def test_a_refusal_leaves_its_connection_for_the_next_request(registry: Registry) -> None:
     registry.replies[REFUSED] = failing(404, "MANIFEST_UNKNOWN")
     with RegistryClient(registry.host, plain_http=True) as client:

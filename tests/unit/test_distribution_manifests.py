@@ -69,6 +69,15 @@ def test_a_document_of_another_kind_is_refused(registry: Registry, source: Distr
         source.manifest(tag="1")
 
 
+def test_a_page_in_place_of_a_manifest_is_said_with_whose_it_should_be(
+    registry: Registry, source: DistributionSource
+) -> None:
+    registry.replies[TAG] = Reply(b"<html>", headers={"Content-Type": "text/html"})
+    with pytest.raises(UnsupportedError, match=f"^{registry.host}/team/app:1: the manifest is not JSON") as caught:
+        source.manifest(tag="1")
+    assert "may be no registry" in caught.value.hint
+
+
 def test_a_manifest_without_end_is_refused(registry: Registry, source: DistributionSource) -> None:
     registry.replies[TAG] = Reply(b" " * (MAX_MANIFEST_SIZE + 1), chunked=True)
     with pytest.raises(UnsupportedError):

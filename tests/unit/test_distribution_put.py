@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -19,8 +20,8 @@ from ecrdrag.errors import (
     UnsupportedError,
 )
 from ecrdrag.registry.distribution_destination import DistributionDestination
-from tests.destinations import OTHER, by_method, destination_at, methods
-from tests.images import hello_image
+from tests.destinations import ECR, OTHER, PUBLIC, by_method, destination_at, methods
+from tests.images import Blob, hello_image
 from tests.scripted_registry import Asked, Registry, Reply, failing, scripted
 
 HELLO = manifest.parse(hello_image("amd64").manifest.content, manifest.OCI_MANIFEST)
@@ -108,6 +109,28 @@ def test_a_manifest_that_is_refused_is_an_error_that_names_it(
         destination.put_manifest(HELLO, "1")
     assert type(caught.value) is kind
     assert f"the manifest {HELLO.digest} in {registry.host}/team/app:1" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "kind"),
+    [
+        ("", "MANIFEST_BLOB_UNKNOWN", TransientError),
+        (ECR, "BLOB_UPLOAD_UNKNOWN", UnsupportedError),
+        (PUBLIC, "BLOB_UNKNOWN", UnsupportedError),
+        (ECR, "UNAVAILABLE", BusyError),
+    ],
+)
+def test_a_manifest_that_lacks_its_blob_without_bytes_is_hopeless_at_ecr_alone(
+    registry: Registry, name: str, code: str, kind: type[EcrdragError]
+) -> None:
+    hollow = {**json.loads(HELLO.raw), "layers": [Blob(b"", "application/x").json]}
+    registry.replies[TAG] = by_method(HEAD=NOT_HERE, PUT=failing(404, code))
+    with destination_at(registry, name) as destination, pytest.raises(kind) as caught:
+        destination.put_manifest(manifest.parse(json.dumps(hollow).encode(), manifest.OCI_MANIFEST), "1")
+    assert type(caught.value) is kind
+    assert ("names a blob without bytes, which ECR takes no upload of" in str(caught.value)) == (
+        kind is UnsupportedError
+    )
 
 
 def test_a_question_that_may_be_answered_later_is_asked_again_before_anything_is_put(

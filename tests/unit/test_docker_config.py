@@ -151,8 +151,9 @@ def test_a_file_that_says_nothing_is_none(tmp_path: Path, text: str) -> None:
 
 def test_a_file_that_can_not_be_opened_is_named(tmp_path: Path) -> None:
     (tmp_path / ".docker" / "config.json").mkdir(parents=True)
-    with pytest.raises(AuthError, match=r"config\.json can't be read: Is a directory"):
+    with pytest.raises(AuthError, match=r"config\.json can't be read: Is a directory") as caught:
         found(tmp_path)
+    assert "let DOCKER_CONFIG name another folder" in caught.value.hint
 
 
 def test_docker_config_names_the_folder(tmp_path: Path) -> None:

@@ -228,6 +228,34 @@ def test_a_proxy_that_does_not_answer_is_said_at_once(monkeypatch: pytest.Monkey
     assert str(caught.value) == "the proxy for registry.test does not answer"
 
 
+def test_a_proxy_that_refuses_is_said_with_its_status(monkeypatch: pytest.MonkeyPatch) -> None:
+    with scripted() as proxy:
+        monkeypatch.setenv("https_proxy", proxy.url.replace("://", "://user:SECRET@"))
+        with RegistryClient("registry.test") as client, pytest.raises(TransferError) as caught:
+            get(client)
+    assert not isinstance(caught.value, TransientError)
+    assert str(caught.value) == "the proxy for registry.test answered 501"  # as who knows no CONNECT
+
+
+@pytest.mark.parametrize("proxy", ["http://me:SECRET@[::1", "ftp://me:SECRET@127.0.0.1:1"])
+def test_a_proxy_that_can_be_none_is_said_without_its_login(monkeypatch: pytest.MonkeyPatch, proxy: str) -> None:
+    monkeypatch.setenv("https_proxy", proxy)
+    with RegistryClient("registry.test") as client, pytest.raises(UsageError, match="the proxy for registry") as caught:
+        get(client)
+    assert "https_proxy" in caught.value.hint
+    assert "SECRET" not in "".join(traceback.format_exception(caught.value)) + caught.value.hint
+
+
+def test_who_answers_no_handshake_is_left_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ecrdrag.registry.http.CONNECT_TIMEOUT", 0.05)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        host = f"127.0.0.1:{server.getsockname()[1]}"
+        with RegistryClient(f"https://{host}") as client, pytest.raises(TransferError) as caught:
+            get(client)
+    assert not isinstance(caught.value, TransientError)
+    assert str(caught.value) == f"no TLS connection to {host} (it answers no handshake)"
+
+
 def test_a_port_that_goes_without_saying_makes_no_other_origin() -> None:
     assert origin_of("https://h.test/a") == origin_of("https://h.test:443/b") != origin_of("http://h.test:443/")
     assert origin_of("http://h.test:80/") == origin_of("http://H.test/") != origin_of("http://h.test:81/")
@@ -262,6 +290,15 @@ def test_an_answer_whose_head_comes_letter_by_letter_is_left(body: bytes | None)
         asking = client.ask("PUT" if body else "GET", PATH, scope="", what="it", body=body)
         with pytest.raises(StalledError, match="did not answer in"), asking:
             pass
+
+
+def test_a_blob_whose_head_comes_letter_by_letter_is_left() -> None:
+    with (
+        dripping(b"HTTP/1.1 206 Partial Content\r\nX-Letters: ") as url,
+        BlobTransport(connections=1, read_timeout=0.05) as transport,
+        pytest.raises(StalledError, match="did not answer in"),
+    ):
+        next(transport.read_range(url, start=0, stop=10, size=10))
 
 
 def test_an_error_that_comes_letter_by_letter_is_left() -> None:

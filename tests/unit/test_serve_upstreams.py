@@ -74,3 +74,9 @@ def test_the_login_is_the_one_that_docker_has(tmp_path: Path, monkeypatch: pytes
         (tmp_path / "config.json").write_text(json.dumps({"auths": {registry.host: {"auth": "bWU6d29yZA=="}}}))
         with upstreams_of([("quay.io", registry.url)]) as upstreams:
             upstreams["quay.io"].check()
+
+
+def test_upstreams_need_no_good_aws_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_PROFILE", "nobody")
+    with upstreams_of([("quay.io", "http://a.test")]) as found:
+        assert found.keys() == {"quay.io"}
