@@ -29,16 +29,14 @@ from ecrdrag.registry.http import (
     READ_TIMEOUT,
     SMALL_BODY,
     Connections,
-    NoTlsError,
     Trust,
-    UnreachableError,
     host_of,
     is_loopback,
     origin_of,
     small_body,
-    translated,
 )
 from ecrdrag.registry.http import Body as Sent
+from ecrdrag.registry.http_errors import NoTlsError, UnreachableError, translated
 
 _MAX_TOKEN_REPLY: Final = 1024 * 1024  # bytes
 _OK: Final = (requests.codes.ok,)

@@ -20,8 +20,9 @@ from ecrdrag.errors import IntegrityError, NotFoundError, TransferError, Unsuppo
 from ecrdrag.manifest import MAX_MANIFEST_SIZE, Index, Manifest, parse
 from ecrdrag.reference import ImageReference
 from ecrdrag.registry.client import RegistryClient
-from ecrdrag.registry.ends import Unlimited
-from ecrdrag.registry.http import origin_of, small_body, translated
+from ecrdrag.registry.ends import MOVED_HINT, Unlimited
+from ecrdrag.registry.http import origin_of, small_body
+from ecrdrag.registry.http_errors import translated
 from ecrdrag.registry.transport import BlobTransport, LinkRefusedError
 from ecrdrag.registry.upstream import ACCEPT, digest_in, pull_scope
 
@@ -34,7 +35,6 @@ _HERE: Final = (200, 206, 416)
 # What servers call JSON that they know nothing of; then the document says what it is.
 _VAGUE: Final = ("application/json", "application/octet-stream", "text/plain", "binary/octet-stream")
 _PAGE_HINT: Final = "what answers there may be no registry: check the host's name and port, and proxies on the way"
-_MOVED_HINT: Final = "the tag has moved to another image: pull by the digest alone, or by the tag alone"
 
 
 @dataclass(slots=True)
@@ -114,7 +114,7 @@ class DistributionSource:
                 told = digest_in(response)
         if told != digest:
             now = f"stands for {told} now" if told else "stands for another image now"
-            raise NotFoundError(f"{self._named(tag)} {now}, not for {digest}", hint=_MOVED_HINT)
+            raise NotFoundError(f"{self._named(tag)} {now}, not for {digest}", hint=MOVED_HINT)
 
     def _url(self, blob: Descriptor) -> str:
         with self._lock:

@@ -20,7 +20,7 @@ from ecrdrag.content import Descriptor, Digest
 from ecrdrag.errors import NotFoundError, RepositoryNotFoundError, TransferError, UnsupportedError
 from ecrdrag.reference import MAX_TAG_LENGTH, REPOSITORY, TAG
 from ecrdrag.registry.client import RegistryClient
-from ecrdrag.registry.http import translated
+from ecrdrag.registry.http_errors import translated
 from ecrdrag.registry.upstream import UpstreamRegistry, pull_scope
 
 log = logging.getLogger(__name__)

@@ -17,7 +17,8 @@ from ecrdrag.reference import PUBLIC_HOSTS, ImageReference
 from ecrdrag.registry.blocks import Flow
 from ecrdrag.registry.client import RegistryClient
 from ecrdrag.registry.distribution_errors import Refusal
-from ecrdrag.registry.http import Body, host_of, small_body, translated
+from ecrdrag.registry.http import Body, host_of, small_body
+from ecrdrag.registry.http_errors import translated
 from ecrdrag.registry.upstream import pull_scope
 
 _ANY: Final = range(100, 600)

@@ -30,6 +30,7 @@ from ecrdrag.errors import (
     UsageError,
 )
 from ecrdrag.registry.ecr_api import number_of
+from ecrdrag.registry.ends import MOVED_HINT
 
 Translation = tuple[type[EcrdragError], str]
 
@@ -152,7 +153,7 @@ FAILURE_CODES: Final[Mapping[str, Translation]] = {
     "InvalidImageTag": (UsageError, ""),
     "ImageTagDoesNotMatchDigest": (
         NotFoundError,
-        "the tag has moved to another image: pull by the digest alone, or by the tag alone",
+        MOVED_HINT,
     ),
     "ImageNotFound": (NotFoundError, "`aws ecr list-images` lists the tags and digests of a repository"),
     "MissingDigestAndTag": (UsageError, "give a tag or a digest"),

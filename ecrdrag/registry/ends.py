@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Final, Protocol
 
 from ecrdrag.content import BlobDestination, BlobSource, Descriptor, Digest, Turn
 from ecrdrag.manifest import Index, Manifest
+
+MOVED_HINT: Final = "the tag has moved to another image: pull by the digest alone, or by the tag alone"
 
 
 class Source(BlobSource, Protocol):

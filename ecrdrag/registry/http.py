@@ -1,16 +1,11 @@
-"""Own HTTP as the registry's ends use it: requests sent and redirected, replies that can be ended, no secret in a text.
+"""Own HTTP as the registry's ends use it: requests sent and redirected, replies that can be ended.
 
 The registry's ends may enter.
-
-requests and urllib3 put whole URLs, signature and all, into exception texts. Nothing of theirs
-leaves this room and its users: their errors are put into our own words, ``from None``.
 """
 
 from __future__ import annotations
 
 import ipaddress
-import re
-import socket
 import ssl
 import threading
 from collections.abc import Iterator, Mapping
@@ -24,10 +19,11 @@ import requests
 import urllib3
 
 from ecrdrag import __version__
-from ecrdrag.errors import BusyError, StalledError, TransferError, TransientError, UsageError
+from ecrdrag.errors import TransferError, UsageError
 from ecrdrag.registry.blocks import Blocks, Flow
 from ecrdrag.registry.body import Body as Received
 from ecrdrag.registry.body import Patience
+from ecrdrag.registry.http_errors import translated
 
 CONNECT_TIMEOUT: Final = 10.0  # seconds
 READ_TIMEOUT: Final = 30.0  # seconds without a byte
@@ -42,15 +38,10 @@ _BLOCK: Final = 128 * 1024  # bytes of a body handed to the socket at once
 _LOCAL: Final = ".localhost"
 _HERE: Final = "127.0.0.1"
 _PORTS: Final = {"https": 443, "http": 80}
+_BAD_PROXY_HINT: Final = (
+    "look at https_proxy, http_proxy and all_proxy in the environment; a SOCKS proxy needs the package PySocks"
+)
 Body = bytes | bytearray | memoryview | Flow
-
-
-class UnreachableError(TransientError):
-    """No connection could be made at all; at the first contact with a host another try is no use."""
-
-
-class NoTlsError(UnreachableError):
-    """A connection could be made, but TLS is not spoken there, or not as it is here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,79 +260,15 @@ def _shut_down(raw: urllib3.BaseHTTPResponse) -> None:
 
 def small_body(response: requests.Response, seconds: float = READ_TIMEOUT) -> bytes:
     """Read what comes with an error or a redirect, no more of it than SMALL_BODY and no slower than MIN_RATE."""
-    body, found = Received(response.raw), bytearray()
-    patience = Patience(host_of(response.url), seconds, MIN_RATE)
-    while len(found) < SMALL_BODY and (view := body.read(SMALL_BODY - len(found), patience)):
-        found += view
-    if not found:
+    return b"".join(map(bytes, beginning(response, SMALL_BODY, seconds)))
+
+
+def beginning(response: requests.Response, size: int, seconds: float = READ_TIMEOUT) -> Iterator[memoryview]:
+    """Yield the first bytes of a body, size at most, as they come; a view is valid until the next one is asked for."""
+    body, patience = Received(response.raw), Patience(host_of(response.url), seconds, MIN_RATE)
+    missing = size
+    while missing and (view := body.read(missing, patience)):
+        missing -= len(view)
+        yield view
+    if missing == size:
         response.raw.read(1)  # of an empty body nothing was read that gave the connection back to the pool
-    return bytes(found)
-
-
-@contextmanager
-def translated(host: str) -> Iterator[None]:
-    """Put what HTTP raises into our words, without a URL in them."""
-    try:
-        yield
-    except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
-        raise _in_our_words(error, host) from None
-
-
-def _in_our_words(error: Exception, host: str) -> TransferError:
-    if any(words in str(error) for words in _UNVERIFIED):
-        return TransferError(
-            f"the certificate of {host} can't be verified",
-            hint="set AWS_CA_BUNDLE to your organisation's certificates, or give them with --ca-file",
-        )
-    if isinstance(error, requests.exceptions.ReadTimeout) and _is_handshake(error):
-        return UnreachableError(f"no TLS connection to {host} (it answers no handshake)", hint=_UNREACHABLE_HINT)
-    if isinstance(error, requests.exceptions.ProxyError) and (answer := _TUNNEL.search(str(error))):
-        return UnreachableError(f"the proxy for {host} answered {answer[1]}", hint=_REFUSING_PROXY_HINT)
-    if isinstance(error, requests.exceptions.ConnectionError) and (reason := _unconnected(error)):
-        return UnreachableError(f"no connection to {host} ({reason})", hint=_UNREACHABLE_HINT)
-    for kinds, ours, words in _TRANSIENT:
-        if isinstance(error, kinds):
-            return ours(words.format(host=host), hint=_UNREACHABLE_HINT if ours is UnreachableError else "")
-    return TransferError(f"{host} can't be read from: {type(error).__name__}")
-
-
-def _is_handshake(error: BaseException | None) -> bool:
-    """Tell whether it is TLS that got no answer: it says so at the bottom of what urllib3 makes of it."""
-    while error and _NO_HANDSHAKE not in str(error):
-        error = error.__cause__ or error.__context__
-    return error is not None
-
-
-def _unconnected(error: requests.exceptions.ConnectionError) -> str:
-    """Say why no connection was made; empty where one was, and broke."""
-    cause = getattr(error.args[0] if error.args else None, "reason", None)
-    if not isinstance(cause, urllib3.exceptions.NewConnectionError):
-        return ""
-    reason = getattr(cause.__cause__ or cause.__context__, "strerror", None)
-    return reason if isinstance(reason, str) else "no reason given"
-
-
-_UNVERIFIED: Final = ("CERTIFICATE_VERIFY_FAILED", "doesn't match")  # OpenSSL's words; and urllib3's before 2
-_NO_HANDSHAKE: Final = "handshake operation timed out"  # CPython's words, Modules/_ssl.c
-_TUNNEL: Final = re.compile(r"Tunnel connection failed: ([0-9]{3})\b")  # http.client's words
-_BAD_PROXY_HINT: Final = (
-    "look at https_proxy, http_proxy and all_proxy in the environment; a SOCKS proxy needs the package PySocks"
-)
-_REFUSING_PROXY_HINT: Final = (
-    "407 means that it wants USER:PASSWORD@ in https_proxy; else it may not lead there, or no_proxy lacks the host"
-)
-_UNREACHABLE_HINT: Final = "check the host's name and port, the network and its proxies"
-_TRANSIENT: Final[tuple[tuple[tuple[type[Exception], ...], type[TransientError], str], ...]] = (
-    ((requests.exceptions.ProxyError,), UnreachableError, "the proxy for {host} does not answer"),
-    ((requests.exceptions.ConnectTimeout,), UnreachableError, "connecting to {host} timed out"),
-    (
-        (requests.exceptions.ReadTimeout, urllib3.exceptions.ReadTimeoutError, socket.timeout),
-        StalledError,
-        "{host} sent nothing for too long",
-    ),
-    ((requests.exceptions.SSLError,), NoTlsError, "no TLS connection to {host}"),
-    ((urllib3.exceptions.SSLError,), TransientError, "the TLS connection to {host} broke"),
-    ((urllib3.exceptions.IncompleteRead,), TransientError, "{host} closed the connection before the end"),
-    ((requests.exceptions.ConnectionError,), TransientError, "{host} closed the connection without an answer"),
-    ((urllib3.exceptions.ProtocolError, ConnectionError), BusyError, "the connection to {host} broke"),
-)

@@ -21,8 +21,7 @@ import urllib3
 
 from ecrdrag.errors import StalledError
 from ecrdrag.registry.blocks import Blocks
-from ecrdrag.registry.body import Body, Patience
-from ecrdrag.registry.http import MIN_RATE, READ_TIMEOUT, host_of
+from ecrdrag.registry.http import beginning
 
 _MAX_BODY: Final = 64 * 1024  # bytes; Go's registry clients read about as much
 _MAX_TEXT: Final = 400  # characters; an IAM denial with two ARNs has some 300
@@ -71,13 +70,10 @@ def read_refusal(response: requests.Response) -> tuple[str, str]:
 
 def _body(response: requests.Response) -> bytes:
     """Read what comes of a body; one that breaks off takes nothing from what the status says."""
-    body, patience = Body(response.raw), Patience(host_of(response.url), READ_TIMEOUT, MIN_RATE)
     found = bytearray()
     with suppress(*_BROKEN):
-        while len(found) < _MAX_BODY and (view := body.read(_MAX_BODY - len(found), patience)):
+        for view in beginning(response, _MAX_BODY):
             found += view
-        if not found:
-            response.raw.read(1)  # only so an empty body gives the connection back to the pool
     return bytes(found)
 
 

@@ -19,15 +19,8 @@ from ecrdrag.errors import BusyError, IntegrityError, RangeIgnoredError, Transie
 from ecrdrag.registry.body import Body, Patience
 from ecrdrag.registry.ends import Unlimited
 from ecrdrag.registry.heads import Heads
-from ecrdrag.registry.http import (
-    HEADERS,
-    MIN_RATE,
-    READ_TIMEOUT,
-    Connections,
-    Trust,
-    host_of,
-    translated,
-)
+from ecrdrag.registry.http import HEADERS, MIN_RATE, READ_TIMEOUT, Connections, Trust, host_of
+from ecrdrag.registry.http_errors import translated
 from ecrdrag.registry.refusal_text import read_refusal
 
 _CONTENT_RANGE: Final = re.compile(r"bytes (\d+)-(\d+)/(\d+)")  # RFC 9110, 14.4
