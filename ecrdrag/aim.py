@@ -1,4 +1,4 @@
-"""Own the choice of what a push takes out of an archive, and where each image goes.
+"""Own the choice of what a push takes out of an archive: where each image goes, and what is about it.
 
 The stories may enter.
 """
@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Final
 
-from ecrdrag.archive.contents import ArchivedImage, choose, listed
+from ecrdrag.archive.contents import ArchivedCompanion, ArchivedImage, choose, listed
 from ecrdrag.archive.reader import ArchiveReader
 from ecrdrag.content import Digest
 from ecrdrag.errors import ArchiveError, NotFoundError, UsageError
 from ecrdrag.reference import DOCKER_HUB, ImageReference
+from ecrdrag.tree import Companion, Tree
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +52,25 @@ def aims_of(archive: ArchiveReader, reference: ImageReference | None, wish: str 
             hint=listed(images),
         )
     return (Aim(images[0], (reference,)),)
+
+
+def suite_of(
+    tree: Tree, there: Sequence[ArchivedCompanion], read: Callable[[ArchivedCompanion], Tree]
+) -> tuple[Companion, ...]:
+    """Take what is about an image, or a part of it, and what is about that; those about a document come before theirs.
+
+    read gives the documents of one; what is about something else isn't read.
+    """
+    about: dict[Digest, list[ArchivedCompanion]] = {}
+    for one in there:
+        about.setdefault(one.subject, []).append(one)
+    taken: list[Companion] = []
+    known = [document.digest for document in tree.documents]
+    for digest in known:  # which grows
+        for one in about.pop(digest, ()):
+            taken.append(Companion(read(one), one.subject, one.tag))
+            known += [document.digest for document in taken[-1].tree.documents]
+    return tuple(taken)
 
 
 def _wished(archive: ArchiveReader, wish: str) -> ArchivedImage:

@@ -6,22 +6,27 @@ The command line may enter; this is also the library's way to copy.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Final
 
-from ecrdrag.content import BlobUpload, Descriptor, Digest, EncodedPart
-from ecrdrag.delivery import Delivery, Fate, Stage, check_child, check_hollow, check_root, fates_of, side_by_side
-from ecrdrag.errors import EcrdragError, IntegrityError, NotFoundError, UsageError
-from ecrdrag.manifest import FOREIGN_LAYER_TYPES, Index
+from ecrdrag.archive.compress import Compression
+from ecrdrag.content import BlobSource, BlobUpload, Descriptor, Digest, EncodedPart
+from ecrdrag.conversion.converter import Converter
+from ecrdrag.delivery import Delivery, Fate, blobs_of, check_hollow, check_root, fates_of
+from ecrdrag.errors import EcrdragError, IntegrityError, UsageError
+from ecrdrag.manifest import Document
 from ecrdrag.reference import ImageReference
 from ecrdrag.registry.ends import Destination, RepositorySettings, Source
-from ecrdrag.resolve import Resolver, Wish
+from ecrdrag.resolve import Wish
+from ecrdrag.schema1 import Schema1
+from ecrdrag.survey import Load, Survey, look_at, prepare
+from ecrdrag.transfer.progress import Stage
 from ecrdrag.transfer.retry import RetryPolicy
+from ecrdrag.transfer.routes import Routes
 from ecrdrag.transfer.upload import DEFAULT_UPLOAD_JOBS
-from ecrdrag.tree import MAX_DEPTH, MAX_DOCUMENTS, MAX_SIZE, Document, Tree, grow
+from ecrdrag.tree import Companion, Tree
 
 __all__ = ["Copied", "CopyOptions", "Fate", "Stage", "copy"]
 
@@ -32,10 +37,13 @@ _DAMAGED: Final = "the bytes were changed in that registry or on the way from it
 class CopyOptions:
     """Say how to copy: jobs counts blobs at once; create lets it create a missing repository so.
 
-    A wish takes one platform's image out of an index; without one all of it is copied.
+    A wish takes some platforms' images out of an index; without one all of it is copied. types are those of the
+    referrers that come along, none for all, None for no referrers; layers says how they are to be compressed.
     """
 
     wish: Wish | None = None
+    types: Collection[str] | None = None
+    layers: Compression | None = None
     jobs: int = DEFAULT_UPLOAD_JOBS
     create: RepositorySettings | None = None
     dry_run: bool = False
@@ -44,7 +52,7 @@ class CopyOptions:
 
 @dataclass(frozen=True, slots=True)
 class Copied:
-    """Report a copy: what the image is called now, its tree, and what became of each blob.
+    """Report a copy: what the image is called now, its tree, what is about it, and what became of each blob.
 
     uploaded and mounted count bytes; in a dry run uploaded counts what is missing. existed says that the destination
     had all of it before, under this tag; a dry run doesn't know.
@@ -52,6 +60,7 @@ class Copied:
 
     reference: ImageReference
     tree: Tree
+    companions: tuple[Companion, ...]
     fates: Mapping[Digest, Fate]
     uploaded: int
     mounted: int
@@ -67,38 +76,46 @@ def copy(
     destination: Destination,
     options: CopyOptions,
     stage: Stage,
+    foreign: BlobSource | None = None,
 ) -> Copied:
     """Bring an image, or an index with all that it names, into another repository, byte for byte and through no file.
 
-    With a wish it is one platform's image: its digest is then that of its manifest, not that of the index. The tag is
-    set last; where `to` has none, the image has its digest alone. What the destination has isn't read, and what lies in
-    another repository of its own registry is mounted where that can be. Raises EcrdragError, which names the end that
-    it comes from; the source is of no use any more then.
+    With a wish for one platform it is that one's image: its digest is then that of its manifest, not that of the index;
+    with several it is an index of these alone. The tag is set last; where `to` has none, the image has its digest
+    alone. What the destination has isn't read, and what lies in another repository of its own registry is mounted where
+    that can be. foreign is where layers come from that no registry has; without it they are left out. Raises
+    EcrdragError, which names the end that it comes from; the source is of no use any more then.
     """
     begun = time.monotonic()
     _check_apart(reference, to)
     origin = _Origin(source, reference.name)
-    with _named(origin.name, _DAMAGED):
-        tree = _tree(reference, origin, options)
-        check_root(origin.name, tree, to)
-        check_hollow(tree)
-    delivery = Delivery(to.name, _Goal(destination, to.name), options.retry)
-    load = _load(tree, delivery, options.create)
-    if options.dry_run:
-        return load.report(to, begun, fate=Fate.MISSING)
-    if not load.exists and options.create is not None:
-        delivery.create_repository(options.create)
-    mounted = _mount(load, delivery, _neighbour(reference, to))
-    _upload([blob for blob in load.missing if blob.digest not in mounted], origin, delivery, options, stage)
-    is_new = delivery.put(tree, [to.tag])
-    return load.report(to, begun, fate=Fate.UPLOADED, mounted=mounted, existed=not (load.missing or is_new))
+    with Converter(options.layers, jobs=options.jobs, retry=options.retry, stage=stage) as converter:
+        with _named(origin.name, _DAMAGED):
+            found = look_at(reference, origin, Survey(options.wish, options.types, options.retry))
+            cargo = prepare(found, converter, foreign, only_chosen=True, retry=options.retry)
+            check_root(origin.name, cargo.image.tree, to)
+            for tree in cargo.trees:
+                check_hollow(tree)
+        delivery = Delivery(to.name, _Goal(destination, to.name), options.retry)
+        goods = _goods(cargo, delivery, options.create)
+        if options.dry_run:
+            return goods.report(to, begun, fate=Fate.MISSING)
+        if not goods.exists and options.create is not None:
+            delivery.create_repository(options.create)
+        mounted = _mount(goods, delivery, _neighbour(reference, to))
+        ways = Routes(origin, cargo.ways)
+        _upload(
+            [blob for blob in goods.missing if blob.digest not in mounted], ways, origin.name, delivery, options, stage
+        )
+    is_new = delivery.put(cargo.image.tree, [to.tag], cargo.found.companions)
+    return goods.report(to, begun, fate=Fate.UPLOADED, mounted=mounted, existed=not (goods.missing or is_new))
 
 
 @dataclass(frozen=True, slots=True)
-class _Load:
-    """What goes into the repository: the image, the blobs that belong there, and those that aren't there yet."""
+class _Goods:
+    """What goes into the repository: the blobs that belong there, and those that aren't there yet."""
 
-    tree: Tree
+    cargo: Load
     exists: bool
     blobs: Mapping[Digest, Descriptor]
     missing: tuple[Descriptor, ...]
@@ -109,10 +126,13 @@ class _Load:
         """Say what became of it all: fate is that of what was missing and isn't mounted."""
         missing = {blob.digest: blob.size for blob in self.missing}
         taken = sum(missing[digest] for digest in mounted)
+        image, companions = self.cargo.image, self.cargo.found.companions
+        fates = fates_of(image.tree, self.blobs, missing, fate, companions)
         return Copied(
             reference=to,
-            tree=self.tree,
-            fates={**fates_of(self.tree, self.blobs, missing, fate), **dict.fromkeys(mounted, Fate.MOUNTED)},
+            tree=image.tree,
+            companions=companions,
+            fates={**fates, **dict.fromkeys(mounted, Fate.MOUNTED)},
             uploaded=sum(missing.values()) - taken,
             mounted=taken,
             seconds=time.monotonic() - begun,
@@ -140,78 +160,29 @@ def _neighbour(reference: ImageReference, to: ImageReference) -> str:
     return reference.repository if is_beside else ""
 
 
-def _tree(reference: ImageReference, origin: _Origin, options: CopyOptions) -> Tree:
-    """Fetch every document that is to be copied."""
-    if options.wish is None:
-        what = f"the manifest {reference.digest or reference.tag}"
-        root = options.retry.insist(lambda: origin.manifest(tag=reference.tag, digest=reference.digest), what)
-    else:
-        root = Resolver(origin, options.retry).resolve(reference, options.wish).manifest
-    fetch = partial(_child, origin, options.retry)
-    found = _gathered(root, fetch, origin.abort)
-    return grow(root, lambda entry: found.get(entry.digest) or fetch(entry))
-
-
-def _gathered(
-    root: Document, fetch: Callable[[Descriptor], Document], abort: Callable[[], None]
-) -> Mapping[Digest, Document]:
-    """Fetch what a root leads to, level by level, each side by side; what is too much is left for grow() to refuse."""
-    found: dict[Digest, Document] = {root.digest: root}
-
-    def keep(entry: Descriptor) -> None:
-        found[entry.digest] = fetch(entry)
-
-    level = [root]
-    for _ in range(MAX_DEPTH):
-        entries = _unseen(level, found)[: MAX_DOCUMENTS - len(found)]
-        size = sum(len(document.raw) for document in found.values()) + sum(entry.size for entry in entries)
-        if not entries or size > MAX_SIZE:
-            break
-        side_by_side("manifest", entries, keep, abort)
-        level = [found[entry.digest] for entry in entries]
-    return found
-
-
-def _unseen(level: Iterable[Document], found: Collection[Digest]) -> list[Descriptor]:
-    entries = (entry for document in level if isinstance(document, Index) for entry in document.manifests)
-    distinct = {entry.digest: entry for entry in entries if entry.digest.algorithm == "sha256"}
-    return [entry for digest, entry in distinct.items() if digest not in found]
-
-
-def _child(origin: _Origin, retry: RetryPolicy, entry: Descriptor) -> Document:
-    try:
-        document = retry.insist(lambda: origin.manifest(digest=entry.digest), f"the manifest {entry.digest}")
-    except NotFoundError as error:
-        place = f" for {entry.platform}" if entry.platform else ""
-        raise NotFoundError(
-            f"{error}: the image{place} that its index names",
-            hint="the index isn't whole there: copy one platform of it with --platform",
-        ) from error
-    check_child(origin.name, document, entry)
-    return document
-
-
-def _load(tree: Tree, delivery: Delivery, create: RepositorySettings | None) -> _Load:
-    exists = delivery.has_repository(tree.root.digest, create)
-    blobs = {blob.digest: blob for blob in tree.blobs if blob.media_type not in FOREIGN_LAYER_TYPES}
+def _goods(cargo: Load, delivery: Delivery, create: RepositorySettings | None) -> _Goods:
+    exists = delivery.has_repository(cargo.image.tree.root.digest, create)
+    out = {blob.digest for blob in cargo.left_out}
+    found = blobs_of(cargo.image.tree, cargo.found.companions)
+    blobs = {blob.digest: blob for blob in found if blob.digest not in out}
     missing = delivery.lacking(blobs.values()) if exists else set(blobs)
-    return _Load(tree, exists, blobs, tuple(blob for blob in blobs.values() if blob.digest in missing))
+    return _Goods(cargo, exists, blobs, tuple(blob for blob in blobs.values() if blob.digest in missing))
 
 
-def _mount(load: _Load, delivery: Delivery, neighbour: str) -> set[Digest]:
-    return delivery.mount([blob for blob in load.missing if blob.size], neighbour) if neighbour else set()
+def _mount(goods: _Goods, delivery: Delivery, neighbour: str) -> set[Digest]:
+    return delivery.mount([blob for blob in goods.missing if blob.size], neighbour) if neighbour else set()
 
 
 def _upload(
-    blobs: Sequence[Descriptor], origin: _Origin, delivery: Delivery, options: CopyOptions, stage: Stage
+    blobs: Sequence[Descriptor], source: BlobSource, name: str, delivery: Delivery, options: CopyOptions, stage: Stage
 ) -> None:
     """Stream the blobs up; what neither end has said is the engine's finding about one of them."""
     try:
-        delivery.upload(blobs, origin, stage, options.jobs)
+        delivery.upload(blobs, source, stage, options.jobs)
     except EcrdragError as error:
-        if origin.name not in str(error) and delivery.name not in str(error):
+        if name not in str(error) and delivery.name not in str(error):
             is_damage = isinstance(error, IntegrityError)  # it hashes what it reads
-            _name(error, origin.name if is_damage else delivery.name, _DAMAGED if is_damage else "")
+            _name(error, name if is_damage else delivery.name, _DAMAGED if is_damage else "")
         raise
 
 
@@ -238,9 +209,17 @@ class _Origin:
     def __init__(self, source: Source, name: str) -> None:
         self._source, self.name = source, name
 
-    def manifest(self, *, tag: str | None = None, digest: Digest | None = None) -> Document:
+    def manifest(self, *, tag: str | None = None, digest: Digest | None = None) -> Document | Schema1:
         with _named(self.name, _DAMAGED):
             return self._source.manifest(tag=tag, digest=digest)
+
+    def measure(self, digest: Digest) -> int:
+        with _named(self.name):
+            return self._source.measure(digest)
+
+    def referrers(self, digest: Digest) -> tuple[Descriptor, ...]:
+        with _named(self.name):
+            return self._source.referrers(digest)
 
     def read(self, blob: Descriptor, start: int, stop: int) -> Iterator[memoryview]:
         with _named(self.name, _DAMAGED):

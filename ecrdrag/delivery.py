@@ -1,4 +1,4 @@
-"""Own what a push and a copy share: what a repository lacks, its creation, blobs on their way up, manifests last.
+"""Own what a push and a copy share: what a repository lacks, its creation, blobs on their way up, manifests, tags last.
 
 The stories may enter.
 """
@@ -6,30 +6,30 @@ The stories may enter.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import partial
-from typing import Final, TypeVar
+from typing import Final
 
 from ecrdrag.content import BlobSource, Descriptor, Digest, Verifier
-from ecrdrag.errors import IntegrityError, RepositoryNotFoundError
+from ecrdrag.errors import IntegrityError, RepositoryNotFoundError, TransferError, UnsupportedError
+from ecrdrag.manifest import FOREIGN_LAYER_TYPES, Document, Manifest
 from ecrdrag.reference import ImageReference
 from ecrdrag.registry.ends import Destination, RepositorySettings
-from ecrdrag.transfer.crew import Crew, one_by_one
-from ecrdrag.transfer.progress import Progress
+from ecrdrag.transfer.crew import side_by_side
+from ecrdrag.transfer.progress import Stage
 from ecrdrag.transfer.retry import RetryPolicy
 from ecrdrag.transfer.upload import upload
-from ecrdrag.tree import Document, Tree
+from ecrdrag.tree import Companion, Tree
 
 log = logging.getLogger(__name__)
 
-_AT_ONCE: Final = 8  # small calls, which mostly wait for a registry far away
-
-Stage = Callable[[str], AbstractContextManager[Progress]]
-"""Give the progress of a stage, which has a name such as upload."""
-Task = TypeVar("Task")
+# distribution, registry/handlers/app.go: without settings no URL is allowed; release 2.8 answers 500 then.
+_FOREIGN_HINT: Final = (
+    "the manifest names foreign layers, which docker's registry takes only from URLs that its settings allow: "
+    "validation.manifests.urls.allow"
+)
 
 
 class Fate(Enum):
@@ -87,37 +87,52 @@ class Delivery:
             with stage("upload") as progress:
                 upload(blobs, source, self.destination, jobs=jobs, retry=self.retry, progress=progress)
 
-    def put(self, tree: Tree, tags: Sequence[str | None]) -> bool:
-        """Put an image whose blobs are there under its tags, or None for none; False when its root was there so."""
+    def put(self, tree: Tree, tags: Sequence[str | None], companions: Sequence[Companion] = ()) -> bool:
+        """Put an image whose blobs are there under its tags, or None for none; False when all roots were there so.
+
+        What is about it, with its blobs there too, comes before its tags: nobody finds it by one without signatures.
+        """
         for document in tree.documents[:-1]:
             self._put(document, None)
-        return any([self._put(tree.root, tag) for tag in tags])  # noqa: C419 - all of them
+        if not companions:
+            return any([self._put(tree.root, tag) for tag in tags])  # noqa: C419 - all of them
+        found = [self._put(tree.root, None)]
+        found += [self.put(companion.tree, [companion.tag]) for companion in companions]
+        return any([*found, *(self._put(tree.root, tag) for tag in tags if tag)])
 
     def _put(self, document: Document, tag: str | None) -> bool:
         what = f"the manifest {document.digest}"
-        is_new = self.retry.insist(partial(self.destination.put_manifest, document, tag), what)
+        try:
+            is_new = self.retry.insist(partial(self.destination.put_manifest, document, tag), what)
+        except (TransferError, UnsupportedError) as error:
+            if isinstance(document, Manifest) and any(one.media_type in FOREIGN_LAYER_TYPES for one in document.layers):
+                error.hint = "\n".join(filter(None, [error.hint, _FOREIGN_HINT]))
+            raise
         log.info("%s %s%s", "put" if is_new else "there was", what, f" as {tag}" if tag else "")
         return is_new
 
 
-def side_by_side(
-    name: str, tasks: Sequence[Task], do: Callable[[Task], None], abort: Callable[[], None] = lambda: None
-) -> None:
-    """Do small tasks in a few threads of this name; the first failure ends all, after abort, and is raised."""
-    crew = Crew(name, abort)
-    crew.run(min(_AT_ONCE, len(tasks)), one_by_one(tasks), do)
-    crew.check()
+def blobs_of(tree: Tree, companions: Sequence[Companion] = ()) -> tuple[Descriptor, ...]:
+    """List the distinct blobs of an image, then those of what is about it."""
+    blobs = [*tree.blobs, *(blob for companion in companions for blob in companion.tree.blobs)]
+    return tuple({blob.digest: blob for blob in blobs}.values())
 
 
-def fates_of(tree: Tree, held: Collection[Digest], missing: Collection[Digest], then: Fate) -> Mapping[Digest, Fate]:
-    """Say what becomes of each blob: left out unless it is held, and if it is missing, then this."""
+def fates_of(
+    tree: Tree,
+    held: Collection[Digest],
+    missing: Collection[Digest],
+    then: Fate,
+    companions: Sequence[Companion] = (),
+) -> Mapping[Digest, Fate]:
+    """Say what becomes of each blob of both: left out unless it is held, and if it is missing, then this."""
 
     def fate(digest: Digest) -> Fate:
         if digest not in held:
             return Fate.LEFT_OUT
         return then if digest in missing else Fate.EXISTED
 
-    return {blob.digest: fate(blob.digest) for blob in tree.blobs}
+    return {blob.digest: fate(blob.digest) for blob in blobs_of(tree, companions)}
 
 
 def check_root(where: str, tree: Tree, reference: ImageReference) -> None:
@@ -126,12 +141,6 @@ def check_root(where: str, tree: Tree, reference: ImageReference) -> None:
         raise IntegrityError(
             f"{where}: the image has digest {tree.root.digest}, not {reference.digest} as {reference} says"
         )
-
-
-def check_child(where: str, document: Document, entry: Descriptor) -> None:
-    """Raise IntegrityError unless a document has the size that the index around it gives."""
-    if len(document.raw) != entry.size:
-        raise IntegrityError(f"{where}: {entry.digest} has {len(document.raw)} bytes, its index says {entry.size}")
 
 
 def check_hollow(tree: Tree) -> None:

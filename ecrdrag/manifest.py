@@ -3,7 +3,7 @@
 registry, archive, the stories and localecr may enter.
 
 The four modern kinds: docker schema 2 and OCI manifest, docker manifest list and OCI index
-(OCI image spec manifest.md and image-index.md; docker distribution's manifest-v2-2).
+(OCI image spec manifest.md and image-index.md; docker distribution's manifest-v2-2). Schema 1 has a room of its own.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Final
 
 from ecrdrag.content import Descriptor, Digest, Platform
 from ecrdrag.errors import UnsupportedError
+from ecrdrag.schema1 import SCHEMA1_TYPES, Schema1
 
 OCI_INDEX: Final = "application/vnd.oci.image.index.v1+json"
 OCI_MANIFEST: Final = "application/vnd.oci.image.manifest.v1+json"
@@ -25,10 +26,6 @@ DOCKER_CONFIG: Final = "application/vnd.docker.container.image.v1+json"
 
 MANIFEST_TYPES: Final = (OCI_MANIFEST, DOCKER_MANIFEST)
 INDEX_TYPES: Final = (OCI_INDEX, DOCKER_LIST)
-SCHEMA1_TYPES: Final = (
-    "application/vnd.docker.distribution.manifest.v1+json",
-    "application/vnd.docker.distribution.manifest.v1+prettyjws",
-)
 # Old pushers wrote these for an image config, and docker still reads them: moby distribution/registry.go.
 IMAGE_CONFIG_TYPES: Final = (OCI_CONFIG, DOCKER_CONFIG, "application/octet-stream", "application/json", "text/html", "")
 
@@ -41,6 +38,14 @@ FOREIGN_LAYER_TYPES: Final = (
     "application/vnd.oci.image.layer.nondistributable.v1.tar+zstd",
 )
 
+# What the types of layers begin with that are a file system's: OCI image spec, layer.md; docker's schema 2, and its
+# first days. An attestation has an image's config, but layers of other types.
+_FILE_SYSTEM_LAYERS: Final = (
+    "application/vnd.oci.image.layer.",
+    "application/vnd.docker.image.rootfs.",
+    "application/vnd.docker.container.image.rootfs.",
+)
+
 # ImageManifest's maximum length in ECR's model; podman and skopeo stop at the same size.
 MAX_MANIFEST_SIZE: Final = 4 * 1024 * 1024
 # A descriptor's size is an int64: OCI image spec, descriptor.md.
@@ -49,18 +54,35 @@ _MAX_BLOB_SIZE: Final = 2**63 - 1
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """One image: a config and its layers, bottom layer first."""
+    """One image, or an artifact: a config and its layers, bottom layer first.
+
+    subject is what it is about, as a signature is about an image; artifact_type is empty where it isn't said.
+    """
 
     raw: bytes
     media_type: str
     digest: Digest
     config: Descriptor
     layers: tuple[Descriptor, ...]
+    artifact_type: str = ""
+    subject: Descriptor | None = None
 
     @property
     def descriptor(self) -> Descriptor:
         """Point at this manifest."""
-        return Descriptor(self.media_type, self.digest, len(self.raw))
+        return Descriptor(self.media_type, self.digest, len(self.raw), artifact_type=self.kind)
+
+    @property
+    def is_image(self) -> bool:
+        """Whether it is a container image, which has a file system; everything else is an artifact."""
+        layers = (layer.media_type for layer in self.layers)
+        is_said = not self.artifact_type and self.config.media_type in IMAGE_CONFIG_TYPES
+        return is_said and all(not kind or kind.startswith(_FILE_SYSTEM_LAYERS) for kind in layers)
+
+    @property
+    def kind(self) -> str:
+        """Say what an artifact holds, as registries list it; empty for an image (OCI image spec, manifest.md)."""
+        return "" if self.is_image else self.artifact_type or self.config.media_type
 
     @property
     def blobs(self) -> tuple[Descriptor, ...]:
@@ -76,11 +98,22 @@ class Index:
     media_type: str
     digest: Digest
     manifests: tuple[Descriptor, ...]
+    artifact_type: str = ""
+    subject: Descriptor | None = None
 
     @property
     def descriptor(self) -> Descriptor:
         """Point at this index."""
-        return Descriptor(self.media_type, self.digest, len(self.raw))
+        return Descriptor(self.media_type, self.digest, len(self.raw), artifact_type=self.artifact_type)
+
+
+Document = Manifest | Index
+
+
+def parse_any(raw: bytes, media_type: str = "") -> Document | Schema1:
+    """Read what parse() reads, and schema 1 as well, which only registries give; raises as parse() does."""
+    kind = media_type or (_kind(parse_object(raw, "manifest")) if len(raw) <= MAX_MANIFEST_SIZE else "")
+    return Schema1.parse(raw, media_type) if kind in SCHEMA1_TYPES else parse(raw, media_type)
 
 
 def parse(raw: bytes, media_type: str = "") -> Manifest | Index:
@@ -99,8 +132,8 @@ def parse(raw: bytes, media_type: str = "") -> Manifest | Index:
         return _index(raw, kind, document)
     if kind in SCHEMA1_TYPES:
         raise UnsupportedError(
-            "this image has a schema 1 manifest, the format before 2016, which this version can't handle",
-            hint="pull and push it once with a tool that converts it, or ask for a rebuilt image",
+            "a schema 1 manifest, the format before 2016, has no place here",
+            hint="pull its image from a registry, which converts it, or ask for a rebuilt image",
         )
     raise UnsupportedError(f"{f'media type {kind!r}' if kind else 'the document'} is no image manifest and no index")
 
@@ -132,12 +165,23 @@ def _manifest(raw: bytes, kind: str, document: Mapping[str, object]) -> Manifest
     config = _descriptor(document.get("config"), "config")
     layers = _descriptors(document, "layers")
     _check_sizes((config, *layers))
-    return Manifest(raw, kind, Digest.of(raw), config, layers)
+    return Manifest(raw, kind, Digest.of(raw), config, layers, _artifact_type(document), _subject(document))
 
 
 def _index(raw: bytes, kind: str, document: Mapping[str, object]) -> Index:
     _check_form(document, without=("config", "layers"))
-    return Index(raw, kind, Digest.of(raw), _descriptors(document, "manifests"))
+    manifests = _descriptors(document, "manifests")
+    return Index(raw, kind, Digest.of(raw), manifests, _artifact_type(document), _subject(document))
+
+
+def _artifact_type(document: Mapping[str, object]) -> str:
+    return _text({"artifactType": document.get("artifactType") or ""}, "artifactType", "document")
+
+
+def _subject(document: Mapping[str, object]) -> Descriptor | None:
+    """Read what a document is about: OCI image spec, manifest.md and image-index.md."""
+    subject = document.get("subject")
+    return None if subject is None else _descriptor(subject, "subject")
 
 
 def _check_form(document: Mapping[str, object], *, without: Sequence[str]) -> None:

@@ -7,20 +7,19 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from ecrdrag.archive.contents import ArchivedImage
+from ecrdrag.archive.contents import ArchivedCompanion, ArchivedImage
 from ecrdrag.archive.reader import ArchiveReader
 from ecrdrag.content import Descriptor, Digest, Extent
 from ecrdrag.errors import ArchiveError, UnsupportedError, UsageError
 from ecrdrag.labels import home_of, labels_of
-from ecrdrag.manifest import FOREIGN_LAYER_TYPES, Index, Manifest, parse_object
+from ecrdrag.manifest import FOREIGN_LAYER_TYPES, Document, Index, Manifest
 from ecrdrag.shelf import Label, Shelf, ShelfImage
-from ecrdrag.transfer.progress import Progress
-from ecrdrag.tree import Document, Tree, grow
+from ecrdrag.transfer.progress import Stage
+from ecrdrag.tree import Tree, grow
 
 log = logging.getLogger(__name__)
 
@@ -29,20 +28,19 @@ _SHOWN: Final = 10  # platforms in a message
 _HEX_TAG: Final = re.compile(r"[0-9a-f]{64}")
 _WHOLE: Final = "the archive is not whole: fetch or save it again, or serve it together with what has the rest"
 
-Stage = Callable[[str], AbstractContextManager[Progress]]
-"""Give the progress of a stage, which has a name such as read."""
-
 
 def offer(archives: Sequence[ArchiveReader], stage: Stage) -> Shelf:
     """Put all images of all archives on one shelf, where blobs lie for as long as the archives are open.
 
-    What one archive lacks may be in another. Of an index there may be only some images. Raises UsageError where
-    two images have the same name, ArchiveError where nothing of an image is whole, and as the archives do.
+    What is about an image is beside it, whichever archive has it. What one archive lacks may be in another. Of an
+    index there may be only some images. Raises UsageError where two images have the same name, ArchiveError where
+    nothing of an image is whole, and as the archives do.
     """
     for archive in archives:
         _prepare(archive, stage)
     stock = _Stock(archives)
-    found = [stock.find(archive, image) for archive in archives for image in archive.images]
+    found = [stock.image(archive, image) for archive in archives for image in archive.images]
+    found += [stock.companion(archive, one) for archive in archives for one in archive.companions]
     labels = _Labels(found)
     images = [ShelfImage(label, one.tree.documents) for one in found for label in labels.of(one)]
     distinct = {(image.label, image.digest): image for image in images}  # several archives may have the same
@@ -61,12 +59,17 @@ def _prepare(archive: ArchiveReader, stage: Stage) -> None:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Found:
-    """One image in one archive; subject is the digest of what it is about, as a signature is, or empty."""
+    """One image in one archive, or what is about one, as a signature is, which then is its subject.
+
+    Messages call it text; tag is what finds something about an image, if not its own subject does.
+    """
 
     archive: ArchiveReader
-    image: ArchivedImage
+    text: str
     tree: Tree
-    subject: str
+    names: tuple[str, ...] = ()
+    subject: Digest | None = None
+    tag: str | None = None
 
 
 class _Stock:
@@ -78,16 +81,29 @@ class _Stock:
         self._size = 0
         self.blobs: dict[Digest, Extent] = {}
 
-    def find(self, archive: ArchiveReader, image: ArchivedImage) -> _Found:
+    def image(self, archive: ArchiveReader, image: ArchivedImage) -> _Found:
         """Collect what an image leads to, as far as the archives have it whole; raise ArchiveError for nothing."""
-        root = self._counted(archive.root(image))
-        if lacking := self._lacking(root):
-            raise ArchiveError(f"{archive.where}: blob {lacking} of {image} is missing", hint=_WHOLE)
+        tree = self._tree(archive, archive.root(image), str(image))
+        _say_what_is_there(archive, image, tree)
+        about = None if image.names else tree.root.subject  # an archive of signatures alone has them for its images
+        return _Found(archive, str(image), tree, image.names, about.digest if about else None)
+
+    def companion(self, archive: ArchiveReader, one: ArchivedCompanion) -> _Found:
+        """Collect what is about an image in the same way."""
+        text = f"the referrer {one.digest} of {one.subject}"
+        try:
+            root = archive.manifest(digest=one.digest)
+        except ArchiveError as error:
+            raise ArchiveError(f"{error}: {text}", hint=_WHOLE) from error
+        return _Found(archive, text, self._tree(archive, root, text), (), one.subject, one.tag)
+
+    def _tree(self, archive: ArchiveReader, root: Document, text: str) -> Tree:
+        if lacking := self._lacking(self._counted(root)):
+            raise ArchiveError(f"{archive.where}: blob {lacking} of {text} is missing", hint=_WHOLE)
         tree = grow(root, self._child)
         if not tree.manifests:
-            raise ArchiveError(f"{archive.where}: no image is whole that the index {image} names", hint=_WHOLE)
-        _say_what_is_there(archive, image, tree)
-        return _Found(archive, image, tree, _subject(root))
+            raise ArchiveError(f"{archive.where}: no image is whole that the index {text} names", hint=_WHOLE)
+        return tree
 
     def _child(self, entry: Descriptor) -> Document | None:
         if entry.digest not in self._children:
@@ -123,29 +139,23 @@ def _say_what_is_there(archive: ArchiveReader, image: ArchivedImage, tree: Tree)
     """Warn of an index that isn't whole: the rest of it will be missed only when somebody pulls it."""
     there = {document.digest for document in tree.documents}
     entries = tree.root.manifests if isinstance(tree.root, Index) else ()
-    found = [str(entry.platform or entry.digest) for entry in entries if entry.digest in there]
-    if len(found) < len(entries):
+    found = [*dict.fromkeys(str(entry.platform or entry.digest) for entry in entries if entry.digest in there)]
+    if any(entry.digest not in there for entry in entries):
         more = ", ..." if len(found) > _SHOWN else ""
         log.warning("%s: %s is there for %s%s only", archive.where, image, ", ".join(found[:_SHOWN]), more)
-
-
-def _subject(document: Document) -> str:
-    """Read what a document is about: OCI image spec, manifest.md and image-index.md."""
-    subject = parse_object(document.raw, "manifest").get("subject")
-    digest = subject.get("digest") if isinstance(subject, dict) else None
-    return digest if isinstance(digest, str) else ""
 
 
 class _Labels:
     """Decide under which labels each image is found."""
 
     def __init__(self, found: Sequence[_Found]) -> None:
-        self._labels = {one: _named(one) for one in found}
-        self._places: dict[str, set[str]] = {}  # repositories, by the digest of each document in them
+        self._labels: dict[_Found, tuple[Label, ...]] = {}
+        self._places: dict[Digest | None, set[str]] = {}  # repositories, by the digest of each document in them
+        for one in found:
+            if one.subject is None:
+                self._put(one, _named(one) or (Label(home_of(one.archive.where), None),))
+        self._put_companions([one for one in found if one.subject is not None])
         _check_distinct(self._labels)
-        for one, labels in self._labels.items():
-            self._put(one, labels)
-        self._put_nameless([one for one, labels in self._labels.items() if not labels])
 
     def of(self, one: _Found) -> tuple[Label, ...]:
         """List an image's labels, at least one."""
@@ -153,21 +163,25 @@ class _Labels:
 
     def _put(self, one: _Found, labels: tuple[Label, ...]) -> None:
         self._labels[one] = labels
-        for document in one.tree.documents if labels else ():
-            self._places.setdefault(str(document.digest), set()).update(label.repository for label in labels)
+        for document in one.tree.documents:
+            self._places.setdefault(document.digest, set()).update(label.repository for label in labels)
 
-    def _put_nameless(self, waiting: Sequence[_Found]) -> None:
-        """Put an image without a name beside what it is about, as a signature is, else where its archive's name says.
+    def _put_companions(self, companions: Sequence[_Found]) -> None:
+        """Put each beside what it is about, else where its archive's name says.
 
-        It waits for what it is about, when that is nameless too; digests can't lead in a circle.
+        It waits for what it is about, when that is about something too; tags could lead in a circle, digests can't.
         """
-        known = {str(document.digest) for one in self._labels for document in one.tree.documents}
-        while waiting:
-            for one in waiting:
-                if one.subject not in known or one.subject in self._places:
-                    places = self._places.get(one.subject) or (home_of(one.archive.where),)
-                    self._put(one, tuple(Label(place, None) for place in sorted(places)))
-            waiting = [one for one in waiting if not self._labels[one]]
+        about: dict[Digest | None, list[_Found]] = {}
+        for one in companions:
+            about.setdefault(one.subject, []).append(one)
+        known = {document.digest for one in companions for document in one.tree.documents}
+        for subject in [*self._places, *sorted(about, key=known.__contains__)]:
+            placed = [subject]
+            for digest in placed:  # which grows
+                for one in about.pop(digest, ()):
+                    places = self._places.get(digest) or (home_of(one.archive.where),)
+                    self._put(one, tuple(Label(place, one.tag) for place in sorted(places)))
+                    placed += [document.digest for document in one.tree.documents]
 
 
 def _named(one: _Found) -> tuple[Label, ...]:
@@ -176,7 +190,7 @@ def _named(one: _Found) -> tuple[Label, ...]:
     docker_pull.py tags what was pulled by its digest so, which may be that of an index around it.
     """
     labels: dict[Label, None] = {}
-    for name in one.image.names:
+    for name in one.names:
         found = labels_of(name, home_of(one.archive.where))
         if not found:
             log.warning("%s: image %s is not offered as %r", one.archive.where, one.tree.root.digest, name)
@@ -194,7 +208,7 @@ def _check_distinct(labels: Mapping[_Found, tuple[Label, ...]]) -> None:
             owner = owners.setdefault(label, one)
             if label.tag and owner.tree.root.digest != one.tree.root.digest:
                 raise UsageError(
-                    f"{label} would be two images: {owner.image} in {owner.archive.where}, "
-                    f"and {one.image} in {one.archive.where}",
+                    f"{label} would be two images: {owner.text} in {owner.archive.where}, "
+                    f"and {one.text} in {one.archive.where}",
                     hint="serve one of them, or each with a serve of its own",
                 )

@@ -1,4 +1,4 @@
-"""Own the story of a pull: reference → manifest → plan → download → archive in place.
+"""Own the story of a pull: references → documents → plan → download → archive in place.
 
 The command line may enter; this is also the library's way to pull.
 """
@@ -7,20 +7,27 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable, Collection, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from ecrdrag.archive.check import difference, is_there
-from ecrdrag.archive.plan import ArchivePlan, ImageName, plan_image
+from ecrdrag.archive.compress import Compression
+from ecrdrag.archive.plan import ArchivePlan, ImageName, PlannedCompanion, PlannedImage, plan_archive
 from ecrdrag.archive.writer import ArchiveWriter, sweep
-from ecrdrag.errors import ArchiveError
+from ecrdrag.content import BlobSource, Descriptor, Digest
+from ecrdrag.conversion.converter import Converter
+from ecrdrag.errors import ArchiveError, UsageError
 from ecrdrag.reference import ImageReference
 from ecrdrag.registry.ends import Source
-from ecrdrag.resolve import Image, Resolver, Wish
+from ecrdrag.resolve import Image, Wish
+from ecrdrag.survey import Found, Load, Problem, Survey, all_problems, prepare, survey
 from ecrdrag.transfer.download import DEFAULT_JOBS, MIB, Download, download
-from ecrdrag.transfer.progress import Progress
+from ecrdrag.transfer.progress import Stage
 from ecrdrag.transfer.retry import RetryPolicy
+from ecrdrag.transfer.routes import Routes
+from ecrdrag.tree import Companion
 
 log = logging.getLogger(__name__)
 
@@ -32,9 +39,11 @@ _SHORT_HEX: Final = 12  # hex digits, as docker shortens a digest
 class PullOptions:
     """Say how to pull.
 
-    output None names the file after the image. jobs counts connections; chunk_size is in bytes,
+    output None names the file after the one image. jobs counts connections; chunk_size is in bytes,
     None lets what is still missing decide. force lets it replace an existing file. resume lets it go on
-    with what an earlier run left beside it, and leave the like when it fails.
+    with what an earlier run left beside it, and leave the like when it fails. types are those of the referrers that
+    come along, none for all, None for no referrers. layers says how they are to be compressed, None as they are.
+    subset has an index of several platforms written anew, without the others. keep_going pulls what can be had.
     """
 
     wish: Wish
@@ -43,38 +52,65 @@ class PullOptions:
     chunk_size: int | None = None
     force: bool = False
     resume: bool = True
+    types: Collection[str] | None = None
+    layers: Compression | None = None
+    subset: bool = False
+    keep_going: bool = False
     retry: RetryPolicy = field(default_factory=RetryPolicy)
 
 
 @dataclass(frozen=True, slots=True)
+class PulledImage:
+    """Report one image: what it was asked for by, and what is about it; left_out are layers that aren't in the file."""
+
+    references: tuple[ImageReference, ...]
+    image: Image
+    companions: tuple[Companion, ...]
+    left_out: tuple[Descriptor, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Pulled:
-    """Report a pull: the archive's path and size in bytes, and what is in it.
+    """Report a pull: the archive's path and size in bytes, what is in it, and what couldn't be had.
 
     resumed bytes of it were there from an earlier run; the layers took so many seconds, verified.
     """
 
     path: Path
     size: int
-    reference: ImageReference
-    image: Image
+    images: tuple[PulledImage, ...]
+    problems: tuple[Problem, ...]
     existed: bool
     resumed: int = 0
     seconds: float = 0.0
 
 
-def pull(reference: ImageReference, source: Source, options: PullOptions, progress: Progress | None = None) -> Pulled:
-    """Bring one image into one archive, verified; where it already is, only check it.
+def pull(
+    references: Sequence[ImageReference],
+    open_source: Callable[[ImageReference], Source],
+    options: PullOptions,
+    stage: Stage,
+    foreign: BlobSource | None = None,
+) -> Pulled:
+    """Bring images into one archive, verified; where it already is, only check it.
 
-    Raises EcrdragError; then there is no file at the output path that was not there before.
+    foreign is where layers come from that no registry has; without it they are left out. Raises EcrdragError; then
+    there is no file at the output path that was not there before.
     """
-    image = Resolver(source, options.retry).resolve(reference, options.wish)
-    plan = plan_image(image.manifest, image.config, ImageName.of(reference))
-    path = options.output or Path(default_name(reference))
-    if _already_there(path, plan, options.force):
-        sweep(path)
-        return Pulled(path, plan.total_size, reference, image, existed=True)
-    resumed, seconds = _write(path, plan, source, options, progress)
-    return Pulled(path, plan.total_size, reference, image, existed=False, resumed=resumed, seconds=seconds)
+    path = _path_for(references, options)
+    found, problems = survey(references, open_source, Survey(options.wish, options.types, options.retry))
+    if problems and not (options.keep_going and found):
+        raise all_problems(problems, len(found) + len(problems))
+    for problem in problems:
+        log.error("%s: %s", problem.reference, problem.error)
+    with Converter(options.layers, jobs=options.jobs, retry=options.retry, stage=stage) as converter:
+        cargo = _Cargo([_prepared(each, converter, foreign, options) for each in found])
+        plan = cargo.plan()
+        if _already_there(path, plan, options.force):
+            sweep(path)
+            return Pulled(path, plan.total_size, cargo.images, problems, existed=True)
+        resumed, seconds = _write(path, plan, cargo.source, options, stage)
+    return Pulled(path, plan.total_size, cargo.images, problems, existed=False, resumed=resumed, seconds=seconds)
 
 
 def default_name(reference: ImageReference) -> str:
@@ -82,6 +118,88 @@ def default_name(reference: ImageReference) -> str:
     version = reference.tag or (reference.digest.hex[:_SHORT_HEX] if reference.digest else "latest")
     name = f"{reference.repository.rpartition('/')[2]}-{version}"
     return f"{name[:_NAME_LIMIT]}.tar"
+
+
+def _prepared(found: Found, converter: Converter, foreign: BlobSource | None, options: PullOptions) -> Load:
+    load = prepare(found, converter, foreign, only_chosen=options.subset, retry=options.retry)
+    _say_what_docker_does(load)
+    return load
+
+
+class _Cargo:
+    """All that goes into the archive: references of one image are its names, and blobs of several come once."""
+
+    def __init__(self, loads: Sequence[Load]) -> None:
+        self._loads = loads
+        by_digest: dict[Digest, list[Load]] = {}
+        for load in loads:
+            by_digest.setdefault(load.image.tree.root.digest, []).append(load)
+        self.images = tuple(_pulled(alike) for alike in by_digest.values())
+        _check_names(self.images)
+
+    @property
+    def _left_out(self) -> Set[Digest]:
+        """What one image has to do without, another's registry may hold."""
+        brought = {blob.digest for load in self._loads for blob in load.brought}
+        return {blob.digest for load in self._loads for blob in load.left_out} - brought
+
+    @property
+    def source(self) -> BlobSource:
+        """Read every blob from where it is: what lies here goes before what is far away."""
+        ways: dict[Digest, BlobSource] = {}
+        for load in self._loads:
+            ways |= load.ways
+        for load in self._loads:
+            ways = {blob.digest: load.found.source for blob in load.brought} | ways
+        return Routes(self._loads[0].found.source, ways)
+
+    def plan(self) -> ArchivePlan:
+        """Lay out the archive."""
+        companions = {(one.tree.root.digest, one.tag): one for image in self.images for one in image.companions}
+        return plan_archive(
+            [
+                PlannedImage(tuple(map(ImageName.of, each.references)), each.image.tree.documents, each.image.manifest)
+                for each in self.images
+            ],
+            [PlannedCompanion(one.tree.documents, one.tag) for one in companions.values()],
+            known={digest: content for load in self._loads for digest, content in load.image.configs.items()},
+            without=self._left_out,
+        )
+
+
+def _pulled(alike: Sequence[Load]) -> PulledImage:
+    companions = {(one.tree.root.digest, one.tag): one for load in alike for one in load.found.companions}
+    references = tuple(load.found.reference for load in alike)
+    return PulledImage(references, alike[0].image, tuple(companions.values()), alike[0].left_out)
+
+
+def _check_names(images: Sequence[PulledImage]) -> None:
+    """Refuse two images of one name: docker would keep whichever came last."""
+    owners: dict[str, tuple[PulledImage, ImageReference]] = {}
+    for image in images:
+        for reference in image.references:
+            name = str(ImageName.of(reference))
+            owner, first = owners.setdefault(name, (image, reference))
+            if owner is not image:
+                raise UsageError(
+                    f"{first} and {reference} are two images, and both would be called {name} in the archive",
+                    hint="pull one of them into a file of its own",
+                )
+
+
+def _say_what_docker_does(load: Load) -> None:
+    image, reference = load.image, load.found.reference
+    if image.manifest is None:
+        kind = image.tree.root.descriptor.artifact_type or image.tree.root.media_type
+        log.warning("%s: docker load can't read this: it is no container image, but of type %s", reference, kind)
+    elif any(layer.media_type.endswith("zstd") for layer in image.manifest.layers):
+        log.warning("%s has zstd layers, which docker reads from version 23 on: --layers gzip converts them", reference)
+
+
+def _path_for(references: Sequence[ImageReference], options: PullOptions) -> Path:
+    if options.output is None and len(set(references)) > 1:
+        raise UsageError("several images need a name for their file", hint="say where they go with -o FILE")
+    return options.output or Path(default_name(references[0]))
 
 
 def _already_there(path: Path, plan: ArchivePlan, force: bool) -> bool:
@@ -95,11 +213,12 @@ def _already_there(path: Path, plan: ArchivePlan, force: bool) -> bool:
     return not how
 
 
-def _write(
-    path: Path, plan: ArchivePlan, source: Source, options: PullOptions, progress: Progress | None
-) -> tuple[int, float]:
+def _write(path: Path, plan: ArchivePlan, source: BlobSource, options: PullOptions, stage: Stage) -> tuple[int, float]:
     """Write the archive; return how many bytes an earlier run had brought, and the seconds that the rest took."""
-    with ArchiveWriter(path, plan, replace=options.force, resume=options.resume) as archive:
+    with (
+        ArchiveWriter(path, plan, replace=options.force, resume=options.resume) as archive,
+        stage("") as progress,
+    ):
         resumed, begun = archive.landed, time.monotonic()
         if resumed:
             log.warning("going on where an earlier run ended, with %.1f MiB that it brought", resumed / MIB)

@@ -1,31 +1,42 @@
-"""Own the story of a push: archive → images → what the registry lacks → upload → manifests → tags.
+"""Own the story of a push: archive → images, what is about them → what the registry lacks → upload → manifests, tags.
 
 The command line may enter; this is also the library's way to push.
 """
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from ecrdrag.aim import Aim, aims_of
-from ecrdrag.archive.contents import ArchivedImage
+from ecrdrag.aim import Aim, aims_of, suite_of
+from ecrdrag.archive.contents import ArchivedCompanion, ArchivedImage
 from ecrdrag.archive.reader import ArchiveReader
 from ecrdrag.content import Descriptor, Digest
-from ecrdrag.delivery import Delivery, Fate, Stage, check_child, check_hollow, check_root, fates_of
+from ecrdrag.delivery import Delivery, Fate, blobs_of, check_hollow, check_root, fates_of
 from ecrdrag.errors import ArchiveError
-from ecrdrag.manifest import FOREIGN_LAYER_TYPES, Index
+from ecrdrag.manifest import FOREIGN_LAYER_TYPES, Document, Index
 from ecrdrag.reference import ImageReference
 from ecrdrag.registry.ends import Destination, RepositorySettings
+from ecrdrag.transfer.progress import Stage
 from ecrdrag.transfer.retry import RetryPolicy
 from ecrdrag.transfer.upload import DEFAULT_UPLOAD_JOBS
-from ecrdrag.tree import Document, Tree, grow
+from ecrdrag.tree import Companion, Tree, check_child, grow
 
 __all__ = ["Fate", "PushOptions", "Pushed", "PushedImage", "Stage", "push"]
 
+log = logging.getLogger(__name__)
+
 _SHOWN: Final = 50  # images in a message
+_NOWHERE: Final = "unknown"  # BuildKit, docs/attestations: the platform of what says something about an image
+_PULL_HINT: Final = (
+    "registries take an index only together with all that it names: pull that with --platform all, "
+    "or what was chosen as an index of its own with --index subset"
+)
+_NOT_WHOLE: Final = "the archive is not whole: fetch or save it again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +52,15 @@ class PushOptions:
 
 @dataclass(frozen=True, slots=True)
 class PushedImage:
-    """Report one image in one repository: its references there, its tree, and what became of each blob."""
+    """Report one image in one repository: its references there, its tree, and what became of each blob.
+
+    companions are about it, and beside it; their blobs are among the fates.
+    """
 
     references: tuple[ImageReference, ...]
     tree: Tree
     fates: Mapping[Digest, Fate]
+    companions: tuple[Companion, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,19 +82,20 @@ def push(
 ) -> Pushed:
     """Bring images of an archive into the repositories that reference, or else their own names, mean.
 
-    Tags are set once all blobs of all images are there. Raises EcrdragError.
+    What is about them goes along. Tags are set once all blobs of all images are there. Raises EcrdragError.
     """
     begun = time.monotonic()
     cargos = _by_repository(aims_of(archive, reference, options.image), open_destination, options.retry)
     there = [cargo.delivery.has_repository(cargo.aims[0].image.digest, options.create) for cargo in cargos]
     _prepare(archive, [aim.image for cargo in cargos for aim in cargo.aims], stage)
-    loads = [_load(archive, cargo, exists, options) for cargo, exists in zip(cargos, there, strict=True)]
+    company = _Company(archive)
+    loads = [_load(archive, company, cargo, exists, options) for cargo, exists in zip(cargos, there, strict=True)]
+    company.say_what_stays(is_chosen=options.image is not None)
     if not options.dry_run:
         for load in loads:
             _bring(archive, load, options, stage)
         for load in loads:  # only now, as every blob that goes up has been hashed
-            for image in load.images:
-                load.delivery.put(image.tree, [one.tag for one in image.references])
+            _put(load)
     return Pushed(
         tuple(image for load in loads for image in load.images),
         sum(blob.size for load in loads for blob in load.missing),
@@ -131,15 +147,20 @@ def _prepare(archive: ArchiveReader, images: Sequence[ArchivedImage], stage: Sta
         archive.prepare(images, lambda _: None)
 
 
-def _load(archive: ArchiveReader, cargo: _Cargo, exists: bool, options: PushOptions) -> _Load:
-    trees = [(_tree(archive, aim), aim) for aim in cargo.aims]
-    blobs = {blob.digest: blob for tree, _ in trees for blob in tree.blobs if not _stays_out(archive, blob)}
+def _load(archive: ArchiveReader, company: _Company, cargo: _Cargo, exists: bool, options: PushOptions) -> _Load:
+    trees = [_tree(archive, aim) for aim in cargo.aims]
+    suites = [company.of(tree) for tree in trees]
+    found = (blob for tree, suite in zip(trees, suites, strict=True) for blob in blobs_of(tree, suite))
+    blobs = {blob.digest: blob for blob in found if not _stays_out(archive, blob)}
     missing = cargo.delivery.lacking(blobs.values()) if exists else set(blobs)
-    for tree, _ in trees:
-        _check_held(archive, tree, missing)
     fate = Fate.MISSING if options.dry_run else Fate.UPLOADED
-    images = tuple(PushedImage(aim.references, tree, fates_of(tree, blobs, missing, fate)) for tree, aim in trees)
-    return _Load(cargo.delivery, exists, images, tuple(blobs[digest] for digest in blobs if digest in missing))
+    images: list[PushedImage] = []
+    for aim, tree, suite in zip(cargo.aims, trees, suites, strict=True):
+        _check_held(archive, tree, missing)
+        for companion in suite:
+            _check_companion(archive, companion, missing)
+        images.append(PushedImage(aim.references, tree, fates_of(tree, blobs, missing, fate, suite), suite))
+    return _Load(cargo.delivery, exists, tuple(images), tuple(blobs[digest] for digest in blobs if digest in missing))
 
 
 def _tree(archive: ArchiveReader, aim: Aim) -> Tree:
@@ -156,12 +177,54 @@ def _child(archive: ArchiveReader, root: Document, entry: Descriptor) -> Documen
     except ArchiveError as error:
         place = f" for {entry.platform}" if entry.platform else ""
         there = {one.digest for one in root.manifests if archive.holds(one)} if isinstance(root, Index) else set()
+        choices = _choices(root, there)
         raise ArchiveError(
             f"{error}: the image{place} that its index names",
-            hint=_choices(root, there),
+            hint=f"{choices}\n{_PULL_HINT}" if choices else _NOT_WHOLE,
         ) from error
     check_child(archive.where, document, entry)
     return document
+
+
+class _Company:
+    """Give what an archive has about images, each read once, and note what isn't asked for."""
+
+    def __init__(self, archive: ArchiveReader) -> None:
+        self._archive = archive
+        self._there = archive.companions
+        self._trees: dict[Digest, Tree] = {}
+
+    def of(self, tree: Tree) -> tuple[Companion, ...]:
+        """Take what is about an image, or a part of it, and what is about that."""
+        return suite_of(tree, self._there, self._read)
+
+    def say_what_stays(self, *, is_chosen: bool) -> None:
+        """Count what nobody asked for; that is no surprise where one image was chosen."""
+        left = sum(one.digest not in self._trees for one in self._there)
+        if left:
+            level = logging.INFO if is_chosen else logging.WARNING
+            what = "other images" if is_chosen else "images that it doesn't hold"
+            log.log(level, "%s: referrers of %s are not pushed: %d", self._archive.where, what, left)
+
+    def _read(self, one: ArchivedCompanion) -> Tree:
+        if one.digest not in self._trees:
+            with _about(one):
+                self._trees[one.digest] = grow(self._archive.manifest(digest=one.digest), self._child)
+        return self._trees[one.digest]
+
+    def _child(self, entry: Descriptor) -> Document:
+        document = self._archive.manifest(digest=entry.digest)
+        check_child(self._archive.where, document, entry)
+        return document
+
+
+@contextmanager
+def _about(one: ArchivedCompanion) -> Iterator[None]:
+    """Say of what is missing whom it would be missed by."""
+    try:
+        yield
+    except ArchiveError as error:
+        raise ArchiveError(f"{error}: a part of the referrer {one.digest} of {one.subject}", hint=_NOT_WHOLE) from error
 
 
 def _stays_out(archive: ArchiveReader, blob: Descriptor) -> bool:
@@ -170,10 +233,8 @@ def _stays_out(archive: ArchiveReader, blob: Descriptor) -> bool:
 
 
 def _check_held(archive: ArchiveReader, tree: Tree, missing: Collection[Digest]) -> None:
-    """Hold every blob that is there against its size, whoever else has it, and find those that nobody has."""
-    held = {blob.digest for blob in tree.blobs if archive.holds(blob)}
-    check_hollow(tree)
-    lacking = {blob.digest for blob in tree.blobs if blob.digest in missing and blob.digest not in held}
+    """Raise ArchiveError for a blob of an image that nobody has."""
+    lacking = _lacking(archive, tree, missing)
     if not lacking:
         return
     whole = {
@@ -181,16 +242,48 @@ def _check_held(archive: ArchiveReader, tree: Tree, missing: Collection[Digest])
     }
     raise ArchiveError(
         f"{archive.where}: blob {min(lacking, key=str)} is missing, and the registry doesn't have it either",
-        hint=_choices(tree.root, whole) or "the archive is not whole: fetch or save it again",
+        hint=_choices(tree.root, whole) or _NOT_WHOLE,
     )
+
+
+def _check_companion(archive: ArchiveReader, companion: Companion, missing: Collection[Digest]) -> None:
+    """Raise ArchiveError for a blob of what is about an image that nobody has."""
+    if lacking := _lacking(archive, companion.tree, missing):
+        raise ArchiveError(
+            f"{archive.where}: blob {min(lacking, key=str)} of the referrer {companion.tree.root.digest} of "
+            f"{companion.subject} is missing, and the registry doesn't have it either",
+            hint=_NOT_WHOLE,
+        )
+
+
+def _lacking(archive: ArchiveReader, tree: Tree, missing: Collection[Digest]) -> Set[Digest]:
+    """Hold every blob that is there against its size, whoever else has it, and find those that nobody has."""
+    held = {blob.digest for blob in tree.blobs if archive.holds(blob)}
+    check_hollow(tree)
+    return {blob.digest for blob in tree.blobs if blob.digest in missing and blob.digest not in held}
 
 
 def _choices(root: Document, whole: Set[Digest]) -> str:
     """Say how to push those images of an index that the archive has whole."""
-    entries = {one.digest: one for one in root.manifests if one.digest in whole} if isinstance(root, Index) else {}
+    found = root.manifests if isinstance(root, Index) else ()
+    entries = {one.digest: one for one in found if one.digest in whole and not _is_attestation(one)}
     shown = [*entries.values()][:_SHOWN]
     lines = [f"--image {one.digest}{f'  {one.platform}' if one.platform else ''}" for one in shown]
     return "\n".join(["push one by one what the archive has of it:", *lines] if lines else [])
+
+
+def _is_attestation(entry: Descriptor) -> bool:
+    return entry.platform is not None and entry.platform.architecture == _NOWHERE
+
+
+def _put(load: _Load) -> None:
+    """Put each image with what is about it, of which each is put once, and so beside the first image that has it."""
+    done: set[tuple[Digest, str | None]] = set()
+    for image in load.images:
+        fresh = {(one.tree.root.digest, one.tag): one for one in image.companions}
+        tags = [one.tag for one in image.references]
+        load.delivery.put(image.tree, tags, [one for key, one in fresh.items() if key not in done])
+        done.update(fresh)
 
 
 def _bring(archive: ArchiveReader, load: _Load, options: PushOptions, stage: Stage) -> None:

@@ -156,6 +156,11 @@ class ImageReference:
         return self.name + self._version
 
 
+def fallback_tag(digest: Digest) -> str:
+    """Name the tag of the index of what refers to an image: OCI distribution spec, "Referrers Tag Schema"."""
+    return f"{digest.algorithm[:32]}-{digest.hex[:64]}"
+
+
 @dataclass(frozen=True, slots=True)
 class _Partition:
     """One of AWS's separate worlds, with its own regions and domain names."""

@@ -1,4 +1,4 @@
-"""Own the choice of one image out of what a reference names.
+"""Own the choice of what a reference means: which documents of it are wanted, and which image docker load gets.
 
 The stories may enter.
 """
@@ -6,125 +6,254 @@ The stories may enter.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Final
 
-from ecrdrag.content import Descriptor, Digest, Platform
+from ecrdrag.content import BlobSource, Descriptor, Digest, Platform
 from ecrdrag.errors import NotFoundError, UnsupportedError
-from ecrdrag.manifest import FOREIGN_LAYER_TYPES, IMAGE_CONFIG_TYPES, INDEX_TYPES, Index, Manifest, parse_object
+from ecrdrag.manifest import INDEX_TYPES, Document, Index, Manifest, parse_object
 from ecrdrag.reference import ImageReference
 from ecrdrag.registry.ends import Source
+from ecrdrag.schema1 import Schema1
+from ecrdrag.transfer.crew import side_by_side
 from ecrdrag.transfer.download import fetch
 from ecrdrag.transfer.retry import RetryPolicy
+from ecrdrag.tree import MAX_DEPTH, MAX_DOCUMENTS, MAX_SIZE, Tree, check_child, grow
 
 log = logging.getLogger(__name__)
 
 MAX_CONFIG_SIZE: Final = 4 * 1024 * 1024  # bytes; skopeo and podman read no larger config
-MAX_INDEX_DEPTH: Final = 8  # indexes inside indexes; real ones have one or two
-MAX_DOCUMENTS: Final = 200  # fetched to choose one image; real indexes need fewer than ten
+# What BuildKit says of an attestation beside an image: which manifest it is about (docs/attestations).
+ATTESTED: Final = "vnd.docker.reference.digest"
+_NOWHERE: Final = "unknown"  # the platform of such an attestation
+_ALONE: Final = "such images are converted only where a reference names them: give the digest of this one"
 
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """Say which platform an image is wanted for.
+    """Say which images of an index are wanted: those for some platforms, or everything that it leads to.
 
-    An explicit wish must be met; otherwise it is this machine's, and a single image for another
-    platform is taken with a warning.
+    Of several, docker load gets the one for the first platform. An explicit wish must be met; otherwise it is this
+    machine's, and where that can't be, another image is taken with a warning, unless one is to be chosen of several.
     """
 
-    platform: Platform
+    platforms: tuple[Platform, ...]
     explicit: bool = True
+    everything: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """One image: its manifest, its config read and verified, and the platform in it."""
+    """What a reference means: root is the document that it names, tree all that is wanted of it.
 
-    manifest: Manifest
-    config: bytes
-    platform: Platform
+    manifest is the image that docker load gets, with its platform; None where there is none. configs are those
+    that were read, verified. Of an index one image alone may be wanted, which is then the tree's root.
+    """
+
+    root: Document
+    tree: Tree
+    manifest: Manifest | None
+    platform: Platform | None
+    configs: Mapping[Digest, bytes]
 
 
 class Resolver:
-    """Find the one image that a reference and a wish mean."""
+    """Find what a reference and a wish mean; the source is good for other images after a failure."""
 
-    def __init__(self, source: Source, retry: RetryPolicy) -> None:
-        self._source = source
-        self._retry = retry
+    def __init__(self, source: Source, where: str, retry: RetryPolicy) -> None:
+        self._source, self._where, self._retry = source, where, retry
+        self._documents: dict[Digest, Document] = {}
+        self._configs: dict[Digest, bytes] = {}
 
-    def resolve(self, reference: ImageReference, wish: Wish) -> Image:
-        """Fetch manifests and a config until one image is left.
+    def root(self, reference: ImageReference) -> Document | Schema1:
+        """Fetch what the reference names."""
+        what = f"the manifest {reference.digest or reference.tag or ''}".rstrip()
+        return self._retry.insist(lambda: self._source.manifest(tag=reference.tag, digest=reference.digest), what)
 
-        Raises NotFoundError, which lists what there is, when no image fits the wish, and
-        UnsupportedError for artifacts and for images with layers that the registry doesn't hold.
+    def whole(self, root: Document) -> Tree:
+        """Fetch all that a root leads to, side by side."""
+        self._gathered(root)
+        return grow(root, self._child)
+
+    def resolve(self, reference: ImageReference, wish: Wish | None) -> Image | Schema1:
+        """Fetch what is wanted, and the config of what docker load gets; schema 1 has to be converted first.
+
+        Without a wish it is all that there is, as it is, and nothing is chosen for docker.
+
+        Raises NotFoundError, which lists what there is, when nothing fits the wish, UnsupportedError for a tree
+        that is too large, IntegrityError for one that contradicts itself.
         """
-        root = self._document(tag=reference.tag, digest=reference.digest)
-        if isinstance(root, Index):
-            return self._image(self._choose(reference, root, wish.platform))
-        image = self._image(root)
-        _check_platform(reference, image.platform, wish)
+        root = self.root(reference)
+        if isinstance(root, Schema1):
+            return root
+        if wish is None:
+            return Image(root, self.whole(root), None, None, {})
+        if isinstance(root, Manifest):
+            return self._single(reference, root, wish)
+        tree = self.whole(root) if wish.everything else None
+        offers = tuple(self._offers(root, set()))
+        if tree is not None:
+            return self._image(root, tree, self._loadable(reference, offers, wish))
+        chosen = [_best(reference, offers, platform) for platform in wish.platforms]
+        first = self._manifest(chosen[0])
+        if len(wish.platforms) == 1:
+            return self._image(root, Tree((first,)), first)
+        return self._image(root, self._part(root, {str(entry.digest) for entry in chosen}), first)
+
+    def _single(self, reference: ImageReference, root: Manifest, wish: Wish) -> Image:
+        image = self._image(root, Tree((root,)), root)
+        for platform in wish.platforms:
+            _check_platform(reference, image, platform, wish)
         return image
 
-    def _choose(self, reference: ImageReference, index: Index, wanted: Platform) -> Manifest:
-        offers = list(self._offers(index, set()))
-        ranks = [(wanted.preference(platform), place) for place, (platform, _) in enumerate(offers)]
-        fitting = [(rank, place) for rank, place in ranks if rank is not None]
-        if not fitting:
-            there = ", ".join(sorted({str(platform) for platform, _ in offers}))
-            raise NotFoundError(
-                f"{reference} has no image for {wanted}; it has {there or 'no image at all'}",
-                hint="choose one of these with --platform" if there else "",
-            )
-        _, best = min(fitting)
-        return self._manifest(offers[best][1])
+    def _loadable(self, reference: ImageReference, offers: Sequence[_Offer], wish: Wish) -> Manifest | None:
+        """Choose what docker load gets of all that there is."""
+        wanted = wish.platforms[0]
+        if wish.explicit or any(wanted.preference(offer.platform) is not None for offer in offers):
+            return self._manifest(_best(reference, offers, wanted))
+        if not offers:
+            return None
+        log.warning("%s has no image for %s: docker load would get that for %s", reference, wanted, offers[0].platform)
+        return self._manifest(offers[0].entry)
 
-    def _offers(self, index: Index, seen: set[Digest], depth: int = 1) -> Iterator[tuple[Platform, Descriptor]]:
+    def _part(self, root: Index, chosen: Set[str]) -> Tree:
+        """Leave out of an index what wasn't chosen, but for the attestations of what was."""
+        leading: dict[Digest, bool] = {}
+
+        def leads(entry: Descriptor) -> bool:
+            if str(entry.digest) in chosen or entry.annotations.get(ATTESTED) in chosen:
+                return True
+            if entry.digest not in leading and entry.media_type in INDEX_TYPES:
+                leading[entry.digest] = False
+                leading[entry.digest] = any([leads(one) for one in self._index(entry).manifests])  # noqa: C419 - all of them
+            return leading.get(entry.digest, False)
+
+        return grow(root, lambda entry: self._child(entry) if leads(entry) else None)
+
+    def _offers(self, index: Index, seen: set[Digest], depth: int = 1) -> Iterator[_Offer]:
         """List the images of an index and of the indexes in it, in order, with their platforms.
 
         Each document is fetched once, and not more of them than MAX_DOCUMENTS.
         """
-        if depth > MAX_INDEX_DEPTH:
-            raise UnsupportedError(f"indexes lie in each other more than {MAX_INDEX_DEPTH} deep")
+        if depth > MAX_DEPTH:
+            raise UnsupportedError(f"indexes lie in each other more than {MAX_DEPTH} deep")
         for entry in index.manifests:
             is_index = entry.media_type in INDEX_TYPES
             if entry.platform is not None and not is_index:
-                if entry.platform.architecture != "unknown":  # buildx: an attestation, not an image
-                    yield entry.platform, entry
+                if entry.platform.architecture != _NOWHERE:  # BuildKit: an attestation, not an image
+                    yield _Offer(entry.platform, entry)
             elif entry.digest not in seen:
                 _note(seen, entry.digest)
                 yield from self._offers(self._index(entry), seen, depth + 1) if is_index else self._offer(entry)
 
-    def _offer(self, entry: Descriptor) -> Iterator[tuple[Platform, Descriptor]]:
+    def _offer(self, entry: Descriptor) -> Iterator[_Offer]:
         """Ask the config: an index need not give platforms (OCI image spec, image-index.md)."""
         manifest = self._manifest(entry)
-        if manifest.config.media_type in IMAGE_CONFIG_TYPES:
-            yield self._image(manifest).platform, entry
+        if manifest.is_image:
+            yield _Offer(platform_of(self.config(manifest)), entry)
 
     def _index(self, entry: Descriptor) -> Index:
-        found = self._document(digest=entry.digest)
+        found = self._child(entry)
         if not isinstance(found, Index):
             raise UnsupportedError(f"{entry.digest} is an image where an index promised an index")
         return found
 
     def _manifest(self, entry: Descriptor) -> Manifest:
-        found = self._document(digest=entry.digest)
+        found = self._child(entry)
         if not isinstance(found, Manifest):
             raise UnsupportedError(f"{entry.digest} is an index where an index promised an image")
         return found
 
-    def _document(self, *, tag: str | None = None, digest: Digest | None = None) -> Manifest | Index:
-        return self._retry.insist(
-            lambda: self._source.manifest(tag=tag, digest=digest), f"the manifest {digest or tag or ''}".rstrip()
+    def _child(self, entry: Descriptor) -> Document:
+        """Fetch what an index names, each once."""
+        if entry.digest not in self._documents:
+            self._documents[entry.digest] = self._fetched(entry)
+        document = self._documents[entry.digest]
+        check_child(self._where, document, entry)
+        return document
+
+    def _fetched(self, entry: Descriptor) -> Document:
+        try:
+            document = self._retry.insist(
+                lambda: self._source.manifest(digest=entry.digest), f"the manifest {entry.digest}"
+            )
+        except NotFoundError as error:
+            place = f" for {entry.platform}" if entry.platform else ""
+            raise NotFoundError(
+                f"{error}: the image{place} that its index names",
+                hint="the index isn't whole there: choose a platform that it has with --platform",
+            ) from error
+        if isinstance(document, Schema1):
+            raise UnsupportedError(f"{entry.digest} is a schema 1 manifest inside an index", hint=_ALONE)
+        return document
+
+    def _gathered(self, root: Document) -> None:
+        """Fetch what a root leads to, level by level, each side by side; too much is left for grow() to refuse."""
+
+        def bring(entry: Descriptor) -> None:
+            self._child(entry)
+
+        level: Sequence[Document] = [root]
+        for _ in range(MAX_DEPTH):
+            entries = self._unseen(level)[: MAX_DOCUMENTS - len(self._documents)]
+            size = sum(len(each.raw) for each in self._documents.values()) + sum(entry.size for entry in entries)
+            if not entries or size > MAX_SIZE:
+                break
+            side_by_side("manifest", entries, bring)
+            level = [self._documents[entry.digest] for entry in entries]
+
+    def _unseen(self, level: Iterable[Document]) -> list[Descriptor]:
+        entries = (entry for document in level if isinstance(document, Index) for entry in document.manifests)
+        distinct = {entry.digest: entry for entry in entries if entry.digest.algorithm == "sha256"}
+        return [entry for digest, entry in distinct.items() if digest not in self._documents]
+
+    def _image(self, root: Document, tree: Tree, manifest: Manifest | None) -> Image:
+        if manifest is None or not manifest.is_image:
+            return Image(root, tree, None, None, self._configs)
+        return Image(root, tree, manifest, platform_of(self.config(manifest)), self._configs)
+
+    def config(self, manifest: Manifest) -> bytes:
+        """Fetch an image's config, verified, once; raises UnsupportedError for one that is too large."""
+        config = manifest.config
+        if config.size > MAX_CONFIG_SIZE:
+            raise UnsupportedError(f"a config of {config.size} bytes is over the limit of {MAX_CONFIG_SIZE}")
+        if config.digest not in self._configs:
+            self._configs[config.digest] = fetch(config, _Spared(self._source), retry=self._retry)
+        return self._configs[config.digest]
+
+
+@dataclass(frozen=True, slots=True)
+class _Offer:
+    """One image of an index, and what it runs on."""
+
+    platform: Platform
+    entry: Descriptor
+
+
+class _Spared:
+    """Be a source that a failure leaves alone: others are asked through it."""
+
+    def __init__(self, source: BlobSource) -> None:
+        self.read, self.expect = source.read, source.expect
+
+    def abort(self) -> None:
+        """End nothing, as one small blob alone is read."""
+
+
+def _best(reference: ImageReference, offers: Sequence[_Offer], wanted: Platform) -> Descriptor:
+    ranks = [(wanted.preference(offer.platform), place) for place, offer in enumerate(offers)]
+    fitting = [(rank, place) for rank, place in ranks if rank is not None]
+    if not fitting:
+        there = ", ".join(sorted({str(offer.platform) for offer in offers}))
+        raise NotFoundError(
+            f"{reference} has no image for {wanted}; it has {there or 'no image at all'}",
+            hint="choose one of these with --platform" if there else "--platform all takes whatever it has",
         )
-
-    def _image(self, manifest: Manifest) -> Image:
-        _check_kind(manifest)
-        config = fetch(manifest.config, self._source, retry=self._retry)
-        return Image(manifest, config, _platform_of(config))
+    return offers[min(fitting)[1]].entry
 
 
-def _platform_of(config: bytes) -> Platform:
+def platform_of(config: bytes) -> Platform:
     """Read what the image runs on; what the config doesn't say is empty."""
     document = parse_object(config, "image config")
     words = [document.get(member) for member in ("os", "architecture", "variant")]
@@ -137,29 +266,12 @@ def _note(seen: set[Digest], digest: Digest) -> None:
         raise UnsupportedError(f"an index leads to more than {MAX_DOCUMENTS} documents")
 
 
-def _check_kind(manifest: Manifest) -> None:
-    config = manifest.config
-    if config.media_type not in IMAGE_CONFIG_TYPES:
-        raise UnsupportedError(
-            f"{manifest.digest} is an artifact of type {config.media_type}, not a container image",
-            hint="this version handles container images only",
-        )
-    for layer in manifest.layers:
-        if layer.media_type in FOREIGN_LAYER_TYPES:
-            raise UnsupportedError(
-                f"layer {layer.digest} is not distributable: the registry holds no copy of it",
-                hint="this version handles only images whose layers are all in the registry",
-            )
-    if config.size > MAX_CONFIG_SIZE:
-        raise UnsupportedError(f"a config of {config.size} bytes is over the limit of {MAX_CONFIG_SIZE}")
-
-
-def _check_platform(reference: ImageReference, found: Platform, wish: Wish) -> None:
-    if wish.platform.preference(found) is not None:
+def _check_platform(reference: ImageReference, image: Image, wanted: Platform, wish: Wish) -> None:
+    found = image.platform
+    if found is not None and wanted.preference(found) is not None:
         return
     if wish.explicit:
-        raise NotFoundError(
-            f"{reference} is an image for {found}, not for {wish.platform}",
-            hint=f"leave --platform out, or give --platform {found}",
-        )
-    log.warning("%s is an image for %s, this machine is %s", reference, found, wish.platform)
+        what, other = (f"an image for {found}, not", f", or give --platform {found}") if found else ("no image", "")
+        raise NotFoundError(f"{reference} is {what} for {wanted}", hint=f"leave --platform out{other}")
+    if found is not None:
+        log.warning("%s is an image for %s, this machine is %s", reference, found, wanted)

@@ -11,13 +11,11 @@ from typing import Final
 
 from ecrdrag.content import Descriptor, Digest
 from ecrdrag.errors import IntegrityError, UnsupportedError
-from ecrdrag.manifest import Index, Manifest
+from ecrdrag.manifest import Document, Index, Manifest
 
 MAX_DEPTH: Final = 8  # indexes inside indexes; real ones have one or two
 MAX_SIZE: Final = 32 * 1024 * 1024  # bytes of all documents of one image, which are kept; real ones have some KiB
 MAX_DOCUMENTS: Final = 1_000  # of one image; an index has an entry or two for each platform
-
-Document = Manifest | Index
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +36,20 @@ class Tree:
 
     @property
     def manifests(self) -> tuple[Manifest, ...]:
-        """The documents that are images, not indexes."""
+        """The documents that are images or artifacts, not indexes."""
         return tuple(document for document in self.documents if isinstance(document, Manifest))
+
+
+@dataclass(frozen=True, slots=True)
+class Companion:
+    """Something about an image that isn't in it: a signature, an attestation, an SBOM.
+
+    subject is the digest of what it is about. It is found by its own subject, or by a tag, which then isn't None.
+    """
+
+    tree: Tree
+    subject: Digest
+    tag: str | None = None
 
 
 def grow(root: Document, read: Callable[[Descriptor], Document | None]) -> Tree:
@@ -87,7 +97,13 @@ def _check_blobs(tree: Tree) -> None:
                 )
 
 
+def check_child(where: str, document: Document, entry: Descriptor) -> None:
+    """Raise IntegrityError unless a document has the size that the index around it gives."""
+    if len(document.raw) != entry.size:
+        raise IntegrityError(f"{where}: {entry.digest} has {len(document.raw)} bytes, its index says {entry.size}")
+
+
 def _check_algorithm(entry: Descriptor) -> None:
-    """ECR reckons sha256 alone: the digest of an image or a layer that it answers with is never another."""
+    """ECR reckons sha256 alone, as nearly every registry does: sha512 would be of no use at the other end."""
     if entry.digest.algorithm != "sha256":
-        raise UnsupportedError(f"{entry.digest} is named by {entry.digest.algorithm}, and ECR knows sha256 only")
+        raise UnsupportedError(f"{entry.digest} is named by {entry.digest.algorithm}: only sha256 is supported")

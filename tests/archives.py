@@ -7,14 +7,22 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import tarfile
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from ecrdrag.archive.plan import ArchivePlan, ImageName, plan_image
+from ecrdrag.archive.convert import Conversion
+from ecrdrag.archive.plan import ArchivePlan, ImageName, PlannedCompanion, PlannedImage, plan_image
+from ecrdrag.archive.reader import ArchiveReader
+from ecrdrag.archive.tar import TarMembers
 from ecrdrag.content import Digest
-from ecrdrag.manifest import OCI_CONFIG, OCI_MANIFEST, Manifest, parse
+from ecrdrag.manifest import OCI_CONFIG, OCI_MANIFEST, Document, Manifest, parse
+from tests.kinds import Parcel
+from tests.saved import Files, tar_with
 
 HOST_NAME = "123456789012.dkr.ecr.us-west-2.amazonaws.com/my/app"
 NAME = ImageName(HOST_NAME, "1.2")
@@ -61,6 +69,27 @@ def manifest_of(raw: bytes) -> Manifest:
     return manifest
 
 
+def documents_of(parcel: Parcel) -> tuple[Document, ...]:
+    return tuple(parse(blob.content, blob.media_type) for blob in parcel.documents)
+
+
+def planned(parcel: Parcel, *names: ImageName, loadable: Parcel | None = None) -> PlannedImage:
+    """Plan an image under names; what docker loads of an index has to be said."""
+    documents = documents_of(parcel)
+    found = documents_of(loadable)[-1] if loadable else documents[-1]
+    manifest = found if isinstance(found, Manifest) and found.is_image else None
+    return PlannedImage(names or (NAME,), documents, manifest)
+
+
+def planned_companion(parcel: Parcel) -> PlannedCompanion:
+    return PlannedCompanion(documents_of(parcel), parcel.tag or None)
+
+
+def contents_of(*parcels: Parcel) -> dict[Digest, bytes]:
+    """What the blobs of all of them hold."""
+    return {digest: blob.content for parcel in parcels for digest, blob in {**parcel.blobs, **parcel.elsewhere}.items()}
+
+
 def assemble(plan: ArchivePlan, contents: Mapping[Digest, bytes]) -> bytes:
     archive = bytearray(plan.total_size)
     for offset, piece in plan.known_pieces():
@@ -85,6 +114,16 @@ def sparse_archive(path: Path, sizes: Sequence[int]) -> Sample:
             file.seek(offset)
             file.write(piece)
     return Sample(manifest, plan, {})
+
+
+@contextmanager
+def reading(files: Files, conversion: Conversion | None = None) -> Iterator[ArchiveReader]:
+    """Open an archive of these files, which messages call app.tar."""
+    with tempfile.TemporaryFile() as file:
+        file.write(tar_with(files))
+        file.flush()
+        with ArchiveReader(TarMembers(os.dup(file.fileno()), "app.tar"), conversion) as reader:
+            yield reader
 
 
 def read_back(archive: bytes) -> dict[str, bytes]:

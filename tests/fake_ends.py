@@ -13,10 +13,11 @@ from dataclasses import dataclass, field
 from ecrdrag.content import Descriptor, Digest, EncodedPart
 from ecrdrag.copy import Copied, CopyOptions, copy
 from ecrdrag.errors import NotFoundError, RepositoryNotFoundError, UploadLostError
-from ecrdrag.manifest import Index, Manifest, parse
+from ecrdrag.manifest import Document, Index, Manifest, parse_any
 from ecrdrag.reference import ImageReference
 from ecrdrag.registry.ends import RepositorySettings
 from ecrdrag.resolve import Wish
+from ecrdrag.schema1 import Schema1
 from ecrdrag.transfer.progress import Progress, Silence
 from ecrdrag.transfer.retry import RetryPolicy
 from tests.images import Blob, Image, ImageIndex
@@ -32,9 +33,10 @@ class MemorySource:
     """Give documents and blobs that a test puts in; before_each sees every question first, and may raise."""
 
     def __init__(self) -> None:
-        self.documents: dict[Digest, Manifest | Index] = {}
+        self.documents: dict[Digest, Document | Schema1] = {}
         self.tags: dict[str, Digest] = {}
         self.blobs: dict[Digest, bytes] = {}
+        self.listed: dict[Digest, tuple[Descriptor, ...]] = {}
         self.asked: list[str] = []
         self.before_each: Callable[[str], None] = lambda question: None
         self.aborted = threading.Event()
@@ -48,8 +50,11 @@ class MemorySource:
         return self.put_document(content.manifest, tag)
 
     def put_document(self, blob: Blob, tag: str = "") -> Digest:
-        """Offer a document by its digest and a tag."""
-        document = parse(blob.content, blob.media_type)
+        """Offer a document by its digest and a tag, and to who asks what refers to its subject."""
+        document = parse_any(blob.content, blob.media_type)
+        if not isinstance(document, Schema1) and document.subject and document.digest not in self.documents:
+            subject = document.subject.digest
+            self.listed[subject] = (*self.listed.get(subject, ()), document.descriptor)
         self.documents[document.digest] = document
         self.tags[tag] = document.digest
         return document.digest
@@ -58,12 +63,22 @@ class MemorySource:
         """Count the questions that begin so."""
         return sum(one.startswith(start) for one in self.asked)
 
-    def manifest(self, *, tag: str | None = None, digest: Digest | None = None) -> Manifest | Index:
+    def manifest(self, *, tag: str | None = None, digest: Digest | None = None) -> Document | Schema1:
         self._note(f"manifest {digest or tag}")
         found = self.documents.get(digest or self.tags.get(tag or "", Digest("", "")))
         if found is None:
             raise NotFoundError(f"there is no {digest or tag}")
         return found
+
+    def measure(self, digest: Digest) -> int:
+        self._note(f"measure {digest}")
+        if digest not in self.blobs:
+            raise NotFoundError(f"there is no blob {digest}")
+        return len(self.blobs[digest])
+
+    def referrers(self, digest: Digest) -> tuple[Descriptor, ...]:
+        self._note(f"referrers {digest}")
+        return self.listed.get(digest, ())
 
     def read(self, blob: Descriptor, start: int, stop: int) -> Iterator[memoryview]:
         self._note(f"blob {blob.digest} {start}")

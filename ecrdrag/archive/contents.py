@@ -17,6 +17,7 @@ from ecrdrag.errors import ArchiveError, UsageError
 from ecrdrag.manifest import Index, Manifest
 
 MAX_IMAGES: Final = 1_000  # in one archive; each costs a read of its config
+MAX_COMPANIONS: Final = 5_000  # the same; an image may have several, one of each kind for each platform
 _SHOWN: Final = 50  # images in a message
 # What docker leaves out of a name that people see: distribution/reference, normalize.go.
 _DOCKER_HUB: Final = ("docker.io/library/", "docker.io/", "index.docker.io/library/", "index.docker.io/")
@@ -39,6 +40,19 @@ class ArchivedImage:
 
 
 @dataclass(frozen=True, slots=True)
+class ArchivedCompanion:
+    """Something of an archive that is about an image, as a signature is: digest is that of its own document.
+
+    subject is the digest of what it is about, which need not be in the archive. It is found by its own subject,
+    or by a tag, which then isn't None.
+    """
+
+    digest: Digest
+    subject: Digest
+    tag: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class StoredBlob:
     """A blob that can be sent: read yields its bytes [start, stop) in order, in any thread."""
 
@@ -58,6 +72,11 @@ class Contents(Protocol):
     @property
     def images(self) -> tuple[ArchivedImage, ...]:
         """List the images in the archive's order, each once."""
+        ...
+
+    @property
+    def companions(self) -> tuple[ArchivedCompanion, ...]:
+        """List what is about images, in the archive's order; none of it is among the images."""
         ...
 
     def size_to_prepare(self, images: Sequence[ArchivedImage]) -> int:

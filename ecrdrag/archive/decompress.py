@@ -73,6 +73,12 @@ def sniff(first_bytes: bytes) -> str:
     return next((kind for kind, magic in _MAGICS.items() if magic.match(first_bytes)), "")
 
 
+def require(kind: str, where: str) -> None:
+    """Raise UnsupportedError where this Python can't unpack a kind, so that it is said before anything is read."""
+    if kind:
+        _format(kind, where)
+
+
 def decompressed(
     kind: str, pieces: Iterable[bytes | memoryview], *, where: str = "compressed data", limit: int | None = None
 ) -> Iterator[bytes]:

@@ -5,22 +5,28 @@ archive/reader.py enters. Format: OCI image spec, image-layout.md; what docker_p
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from collections.abc import Callable, Sequence
+from functools import cached_property, partial
 from typing import Final
 
-from ecrdrag.archive.contents import MAX_IMAGES, ArchivedImage, StoredBlob, json_of
+from ecrdrag.archive.contents import (
+    MAX_COMPANIONS,
+    MAX_IMAGES,
+    ArchivedCompanion,
+    ArchivedImage,
+    StoredBlob,
+    json_of,
+)
+from ecrdrag.archive.listing import Facts, Listing, sort
 from ecrdrag.archive.members import Members, content_of
-from ecrdrag.archive.plan import blob_path
+from ecrdrag.archive.plan import REFERRERS_FILE, blob_path
 from ecrdrag.content import Descriptor, Digest
 from ecrdrag.errors import ArchiveError, IntegrityError, UnsupportedError
-from ecrdrag.manifest import INDEX_TYPES, OCI_INDEX, Index, Manifest, parse, parse_object
+from ecrdrag.manifest import OCI_INDEX, Index, Manifest, parse, parse_object
 
 LAYOUT_FILE: Final = "oci-layout"
 INDEX_FILE: Final = "index.json"
 _VERSION: Final = "1.0.0"  # image-layout.md, "imageLayoutVersion"
-# Full names come first: the second annotation is often the tag alone.
-_NAMES: Final = ("io.containerd.image.name", "org.opencontainers.image.ref.name")
 
 
 class OciLayout:
@@ -32,27 +38,26 @@ class OciLayout:
         if version != _VERSION:
             raise UnsupportedError(f"{members.where}: an OCI layout of version {version!r}, not {_VERSION}")
         self._members = members
-        self._entries = _entries(members)
+        self._entries = _entries(members, INDEX_FILE, "images", MAX_IMAGES)
+        has_list = members.find(REFERRERS_FILE) is not None
+        self._referrers = _entries(members, REFERRERS_FILE, "referrers", MAX_COMPANIONS) if has_list else ()
+        self._listed = {one.digest: (one, REFERRERS_FILE) for one in self._referrers}
+        self._listed.update({one.digest: (one, INDEX_FILE) for one in self._entries})
 
     @property
     def images(self) -> tuple[ArchivedImage, ...]:
-        """List the images in the order of index.json, each once with all its names.
+        """List the images in the order of index.json, each once with all its names."""
+        return self._listing.images
 
-        What has no name and is in a listed index is a part of that one: oras lists such parts too.
-        """
-        names: dict[Digest, dict[str, None]] = {}
-        for entry in self._entries:
-            names.setdefault(entry.digest, {}).update(dict.fromkeys(_names_of(entry)))
-        parts = self._parts() if len(names) > 1 and not all(names.values()) else frozenset()
-        return tuple(
-            ArchivedImage(tuple(found), digest) for digest, found in names.items() if found or digest not in parts
-        )
+    @property
+    def companions(self) -> tuple[ArchivedCompanion, ...]:
+        """List what index.json and our own list beside it say to be about images."""
+        return self._listing.companions
 
-    def _parts(self) -> frozenset[Digest]:
-        """Name what the listed indexes lead to themselves."""
-        listed = {entry.digest for entry in self._entries if entry.media_type in INDEX_TYPES}  # each read once
-        indexes = (self.document(digest) for digest in listed if self.blob(digest) is not None)
-        return frozenset(one.digest for index in indexes if isinstance(index, Index) for one in index.manifests)
+    @cached_property
+    def _listing(self) -> Listing:
+        facts = Facts(self._members.where, self.document, lambda digest: self.blob(digest) is not None)
+        return sort(self._entries, self._referrers, facts)
 
     def size_to_prepare(self, images: Sequence[ArchivedImage]) -> int:
         """Count nothing."""
@@ -75,9 +80,9 @@ class OciLayout:
         found = Digest.of(raw, digest.algorithm)
         if found != digest:
             raise IntegrityError(f"{where}: {path} is damaged: its digest is {found}")
-        listed = next((entry for entry in self._entries if entry.digest == digest), None)
+        listed, file = self._listed.get(digest, (None, ""))
         if listed is not None and listed.size != len(raw):
-            raise IntegrityError(f"{where}: {path} has {len(raw)} bytes, {INDEX_FILE} says {listed.size}")
+            raise IntegrityError(f"{where}: {path} has {len(raw)} bytes, {file} says {listed.size}")
         try:
             return parse(raw, _declared(raw) or (listed.media_type if listed else ""))
         except UnsupportedError as error:
@@ -94,26 +99,21 @@ class OciLayout:
         """Do nothing."""
 
 
-def _entries(members: Members) -> tuple[Descriptor, ...]:
-    found = members.find(INDEX_FILE)
+def _entries(members: Members, name: str, what: str, limit: int) -> tuple[Descriptor, ...]:
+    """Read a list of documents, of which there is one at least."""
+    found = members.find(name)
     if found is None:
-        raise ArchiveError(f"{members.where}: {INDEX_FILE} is missing")
+        raise ArchiveError(f"{members.where}: {name} is missing")
     try:
         index = parse(content_of(members, found), OCI_INDEX)
     except UnsupportedError as error:
-        raise UnsupportedError(f"{members.where}: {INDEX_FILE}: {error}") from error
+        raise UnsupportedError(f"{members.where}: {name}: {error}") from error
     entries = index.manifests if isinstance(index, Index) else ()
-    if not 0 < len(entries) <= MAX_IMAGES:
-        raise ArchiveError(f"{members.where}: {INDEX_FILE} lists {len(entries)} images, not 1 to {MAX_IMAGES}")
+    if not 0 < len(entries) <= limit:
+        raise ArchiveError(f"{members.where}: {name} lists {len(entries)} {what}, not 1 to {limit}")
     return entries
 
 
 def _declared(raw: bytes) -> str:
     declared = parse_object(raw, "document").get("mediaType")
     return declared if isinstance(declared, str) else ""
-
-
-def _names_of(entry: Descriptor) -> Iterator[str]:
-    name = next((entry.annotations[key] for key in _NAMES if entry.annotations.get(key)), None)
-    if name is not None:
-        yield name

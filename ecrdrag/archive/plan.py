@@ -3,20 +3,26 @@
 The writer, the check of an existing file and the stories may enter; nobody else computes offsets.
 
 One tar for every reader: ``oci-layout``, ``index.json`` (containerd, podman, skopeo), ``manifest.json``
-(docker load), then ``blobs/sha256/<hex>``, small members first, layers as they were received.
+(docker load), then ``blobs/sha256/<hex>``, small members first, layers as they were received. What is about images,
+as signatures are, is listed in ``referrers.json``, which is ours alone: podman and skopeo read an archive without
+being told a name only where ``index.json`` has one entry.
 """
 
 from __future__ import annotations
 
 import json
 import tarfile
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
+from types import MappingProxyType
 from typing import Final
 
+from ecrdrag.archive.contents import MAX_COMPANIONS, MAX_IMAGES
 from ecrdrag.content import Descriptor, Digest
-from ecrdrag.manifest import OCI_INDEX, Manifest
+from ecrdrag.errors import IntegrityError, UnsupportedError
+from ecrdrag.manifest import OCI_INDEX, Document, Manifest
 from ecrdrag.reference import ImageReference
 
 BLOCK: Final = 512  # POSIX ustar: headers and contents fill whole blocks
@@ -27,6 +33,9 @@ _OCI_LAYOUT: Final = {"imageLayoutVersion": "1.0.0"}  # OCI image spec, image-la
 # containerd and docker name an imported image after the first, skopeo and podman after either.
 _FULL_NAME: Final = "io.containerd.image.name"
 _TAG_NAME: Final = "org.opencontainers.image.ref.name"
+REFERRERS_FILE: Final = "referrers.json"  # an OCI index
+_SPREAD: Final = "spread them over several archives"
+NOTHING: Final[Mapping[Digest, bytes]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,16 +106,54 @@ class ImageName:
         return f"{self.name}:{self.tag}"
 
 
+@dataclass(frozen=True, slots=True)
+class PlannedImage:
+    """One image or artifact under at least one name: its documents, children before those that name them, root last.
+
+    loadable is the manifest that docker load gets; None is for what docker can't load.
+    """
+
+    names: tuple[ImageName, ...]
+    documents: tuple[Document, ...]
+    loadable: Manifest | None
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedCompanion:
+    """A signature or the like: its documents, root last; tag is what it is found by, if not by its subject."""
+
+    documents: tuple[Document, ...]
+    tag: str | None = None
+
+
 def plan_image(manifest: Manifest, config: bytes, name: ImageName) -> ArchivePlan:
-    """Lay out one image; config is the content of manifest.config."""
-    return _lay_out(
-        (
-            ("oci-layout", _json(_OCI_LAYOUT)),
-            ("index.json", _json(_index(manifest, name))),
-            ("manifest.json", _json(_docker_manifest(manifest, name))),
-            *_blob_members(manifest, config),
-        )
-    )
+    """Lay out one image of one platform; config is the content of manifest.config."""
+    return plan_archive([PlannedImage((name,), (manifest,), manifest)], known={manifest.config.digest: config})
+
+
+def plan_archive(
+    images: Iterable[PlannedImage],
+    companions: Iterable[PlannedCompanion] = (),
+    *,
+    known: Mapping[Digest, bytes] = NOTHING,
+    without: Collection[Digest] = (),
+) -> ArchivePlan:
+    """Lay out images and what is about them, each distinct blob once; in which order they are given doesn't matter.
+
+    known has the content of some blobs; without names those that are left out. Raises IntegrityError where
+    documents disagree about the size of a blob, UnsupportedError for more than the reader would take.
+    """
+    images = sorted(images, key=lambda image: sorted(map(str, image.names)))
+    companions = _in_order(companions)
+    _check_counts(sum(len(image.names) for image in images), len(companions))
+    members = [("oci-layout", _json(_OCI_LAYOUT)), ("index.json", _json(_index(images)))]
+    if companions:
+        members.append((REFERRERS_FILE, _json(_referrers(companions))))
+    if any(image.loadable for image in images):
+        members.append(("manifest.json", _json(_docker_manifest(images))))
+    documents = {document.digest: document for image in images for document in image.documents}
+    documents |= {document.digest: document for one in companions for document in one.documents}
+    return _lay_out((*members, *_blob_members(documents.values(), known, without)))
 
 
 def blob_path(digest: Digest) -> str:
@@ -114,35 +161,84 @@ def blob_path(digest: Digest) -> str:
     return f"blobs/{digest.algorithm}/{digest.hex}"
 
 
-def _blob_members(manifest: Manifest, config: bytes) -> Iterator[tuple[str, bytes | Descriptor]]:
-    small = {manifest.digest: manifest.raw, manifest.config.digest: config}
-    for digest, content in small.items():
+def _in_order(companions: Iterable[PlannedCompanion]) -> list[PlannedCompanion]:
+    """Put companions in an order that is theirs, each once."""
+    distinct = {(one.tag or "", str(one.documents[-1].digest)): one for one in companions}
+    return [distinct[key] for key in sorted(distinct)]
+
+
+def _check_counts(names: int, companions: int) -> None:
+    if names > MAX_IMAGES:
+        raise UnsupportedError(f"an archive holds up to {MAX_IMAGES} names of images, not {names}", hint=_SPREAD)
+    if companions > MAX_COMPANIONS:
+        raise UnsupportedError(f"an archive holds up to {MAX_COMPANIONS} referrers, not {companions}", hint=_SPREAD)
+
+
+def _blob_members(
+    documents: Collection[Document], known: Mapping[Digest, bytes], without: Collection[Digest]
+) -> Iterator[tuple[str, bytes | Descriptor]]:
+    """Give documents, then configs, then layers."""
+    manifests = [document for document in documents if isinstance(document, Manifest)]
+    blobs = [*(manifest.config for manifest in manifests), *(layer for one in manifests for layer in one.layers)]
+    members: dict[Digest, bytes | Descriptor] = {document.digest: document.raw for document in documents}
+    for blob in blobs:
+        if blob.digest not in without:
+            _check_size(blob, members.setdefault(blob.digest, known.get(blob.digest, blob)))
+    for digest, content in members.items():
         yield blob_path(digest), content
-    for blob in manifest.blobs:
-        if blob.digest not in small:
-            yield blob_path(blob.digest), blob
 
 
-def _index(manifest: Manifest, name: ImageName) -> object:
-    entry = {
-        "mediaType": manifest.media_type,
-        "digest": str(manifest.digest),
-        "size": len(manifest.raw),
-        "annotations": {_FULL_NAME: str(name), _TAG_NAME: name.tag},
-    }
-    return {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [entry]}
+def _check_size(blob: Descriptor, found: bytes | Descriptor) -> None:
+    """Documents of different images may disagree, where each alone would do."""
+    size = _size(found)
+    if size != blob.size:
+        raise IntegrityError(
+            f"blob {blob.digest} is given two sizes, {size} and {blob.size}",
+            hint="one of the images is damaged in its registry: pulled into a file of its own, it fails",
+        )
 
 
-def _docker_manifest(manifest: Manifest, name: ImageName) -> object:
-    layers = [blob_path(layer.digest) for layer in manifest.layers]
-    return [{"Config": blob_path(manifest.config.digest), "RepoTags": [str(name)], "Layers": layers}]
+def _index(images: Sequence[PlannedImage]) -> object:
+    """List every name; skopeo finds an image by its tag, where several have one tag by the full name."""
+    tags = Counter(name.tag for image in images for name in image.names)
+    entries = [
+        _entry(image.documents[-1], {_FULL_NAME: str(name), _TAG_NAME: name.tag if tags[name.tag] == 1 else str(name)})
+        for image in images
+        for name in sorted(image.names, key=str)
+    ]
+    return {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries}
+
+
+def _referrers(companions: Sequence[PlannedCompanion]) -> object:
+    entries = [_entry(one.documents[-1], {_TAG_NAME: one.tag} if one.tag else {}) for one in companions]
+    return {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries}
+
+
+def _entry(document: Document, annotations: Mapping[str, str]) -> dict[str, object]:
+    root = document.descriptor
+    entry: dict[str, object] = {"mediaType": root.media_type, "digest": str(root.digest), "size": root.size}
+    if root.artifact_type:
+        entry["artifactType"] = root.artifact_type
+    return {**entry, "annotations": annotations} if annotations else entry
+
+
+def _docker_manifest(images: Sequence[PlannedImage]) -> object:
+    return [
+        {
+            "Config": blob_path(image.loadable.config.digest),
+            "RepoTags": sorted(map(str, image.names)),
+            "Layers": [blob_path(layer.digest) for layer in image.loadable.layers],
+        }
+        for image in images
+        if image.loadable
+    ]
 
 
 def _lay_out(members: Iterable[tuple[str, bytes | Descriptor]]) -> ArchivePlan:
     slots: list[Slot] = []
     position = 0
     for name, content in _with_folders(members):
-        size = len(content) if isinstance(content, bytes) else content.size
+        size = _size(content)
         header = _header(name, size)
         slots.append(Slot(name, header, position + len(header), size, content))
         position = slots[-1].stop
@@ -181,6 +277,10 @@ def _identity(slot: Slot) -> bytes:
         kind, content = "blob", str(slot.content.digest).encode()
     numbers = f"{kind} {slot.offset} {slot.size} {len(slot.header)} {len(content)} "
     return numbers.encode() + slot.header + content
+
+
+def _size(content: bytes | Descriptor) -> int:
+    return len(content) if isinstance(content, bytes) else content.size
 
 
 def _padded(size: int) -> int:

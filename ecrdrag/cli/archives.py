@@ -6,18 +6,15 @@ The commands that read archives enter.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from ecrdrag.archive.convert import Conversion
 from ecrdrag.archive.intake import open_members
 from ecrdrag.archive.reader import ArchiveReader
 from ecrdrag.errors import UsageError
-from ecrdrag.transfer.progress import Progress
-
-Stage = Callable[[str], AbstractContextManager[Progress]]
-"""Give the progress of a stage, which has a name such as read."""
+from ecrdrag.transfer.progress import Progress, Stage
 
 
 def check_name(name: str) -> None:

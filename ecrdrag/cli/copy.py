@@ -8,30 +8,28 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Final
 
 from ecrdrag.cli.arguments import MAX_JOBS, add_aws_arguments, add_output_arguments
 from ecrdrag.cli.arguments import jobs as jobs_of
+from ecrdrag.cli.choice import add_choice_arguments, layers_of, types_of, wish_of
 from ecrdrag.cli.new_repository import add_repository_arguments, repository_settings
-from ecrdrag.cli.progress import display
-from ecrdrag.cli.report import blob_lines, image_document, name_text, size_text
+from ecrdrag.cli.progress import stage_of
+from ecrdrag.cli.report import blob_lines, companion_text, image_document, name_text, size_text
 from ecrdrag.cli.streams import print_result
 from ecrdrag.cli.way import Way, add_way_arguments, way_of
-from ecrdrag.content import Platform
 from ecrdrag.copy import Copied, CopyOptions, copy
-from ecrdrag.errors import UsageError
 from ecrdrag.reference import ImageReference
 from ecrdrag.resolve import Wish
-from ecrdrag.transfer.progress import Progress
 from ecrdrag.transfer.upload import DEFAULT_UPLOAD_JOBS
 
 DESCRIPTION: Final = """\
 Copy an image from one registry to another, or to another repository, account, region or partition, without a
-file between: an index with all its platforms, byte for byte, so that the digest stays.
+file between: an index with all its platforms, byte for byte, so that the digest stays. Several --platform
+make a new index of these; --referrers takes signatures, attestations and SBOMs along.
 
 SRC and DST are as for a pull; DST without a tag gets that of SRC. What DST has already is not read, and inside
 one registry layers are mounted where it can. Logins are those of AWS and docker; for another AWS account at one
@@ -50,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("source", metavar="SRC", help="the image")
     add("destination", metavar="DST", help="where it goes")
-    add("--platform", metavar="OS/ARCH[/VARIANT]", help="one image of an index (default: all of it)")
+    add_choice_arguments(parser, default="all of it")
     jobs = f"layers at once, 1 to {MAX_JOBS} (default: {DEFAULT_UPLOAD_JOBS})"
     add("-j", "--jobs", metavar="N", type=jobs_of, default=DEFAULT_UPLOAD_JOBS, help=jobs)
     add("--dry-run", action="store_true", help="say what is missing there, and change nothing")
@@ -71,6 +69,8 @@ def run(arguments: argparse.Namespace) -> int:
     source, destination = _references(arguments.source, arguments.destination)
     options = CopyOptions(
         wish=_wish(arguments.platform),
+        types=types_of(arguments.referrers),
+        layers=layers_of(arguments.layers),
         jobs=arguments.jobs,
         create=repository_settings(arguments),
         dry_run=arguments.dry_run,
@@ -85,18 +85,13 @@ def run(arguments: argparse.Namespace) -> int:
             destination,
             near.destination(destination),
             options,
-            partial(_stage, arguments),
+            partial(stage_of, arguments),
+            far.foreign() if arguments.foreign_layers else None,
         )
     if copied.existed:
         log.warning("%s is there already: nothing was copied", copied.reference)
     print_result(_as_json(copied) if arguments.json else _as_text(copied))
     return 0
-
-
-@contextmanager
-def _stage(arguments: argparse.Namespace, label: str) -> Iterator[Progress]:
-    with display(arguments.progress, quiet=arguments.quiet, label=label) as progress:
-        yield progress
 
 
 def _way(way: Way, reference: ImageReference, profile: str | None, plain_http: bool) -> Way:
@@ -117,26 +112,27 @@ def _references(source: str, destination: str) -> tuple[ImageReference, ImageRef
     return found, to if to.tag or to.digest else replace(to, tag=found.tag)
 
 
-def _wish(text: str | None) -> Wish | None:
-    if text in (None, "all"):
-        return None
-    try:
-        return Wish(Platform.parse(text))
-    except ValueError as error:
-        raise UsageError(f"--platform: {error}") from None
+def _wish(texts: Sequence[str] | None) -> Wish | None:
+    wish = wish_of(texts)
+    return None if wish.everything or not wish.explicit else wish
 
 
 def _as_text(copied: Copied) -> str:
+    """Name the image, then what is about it; before a copy, what is missing of each."""
     lines = [name_text(copied.reference, copied.tree)]
+    lines += blob_lines(copied.tree, copied.fates) if copied.dry_run else ()
+    for companion in copied.companions:
+        lines.append(companion_text(copied.reference, companion))
+        lines += blob_lines(companion.tree, copied.fates) if copied.dry_run else ()
     if copied.dry_run:
-        lines += [*blob_lines(copied.tree, copied.fates), f"would copy {size_text(copied.uploaded)} at most"]
+        lines.append(f"would copy {size_text(copied.uploaded)} at most")
     return "\n".join(lines)
 
 
 def _as_json(copied: Copied) -> str:
     return json.dumps(
         {
-            **image_document([copied.reference], copied.tree, copied.fates),
+            **image_document([copied.reference], copied.tree, copied.fates, copied.companions),
             "dryRun": copied.dry_run,
             "existed": copied.existed,
             "bytes": copied.uploaded,

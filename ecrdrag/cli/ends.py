@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from ecrdrag.cli.trust import bundle_of
 from ecrdrag.cli.way import Way
+from ecrdrag.content import BlobSource
 from ecrdrag.credentials.docker_config import DockerKeyring
 from ecrdrag.credentials.keyrings import Typed
 from ecrdrag.errors import EcrdragError, UsageError
@@ -23,6 +24,7 @@ from ecrdrag.registry.client import RegistryClient
 from ecrdrag.registry.distribution import DistributionSource
 from ecrdrag.registry.distribution_destination import DistributionDestination
 from ecrdrag.registry.ends import Destination, Source
+from ecrdrag.registry.foreign import ForeignLayers
 from ecrdrag.registry.http import Trust
 from ecrdrag.registry.transport import BlobTransport
 from ecrdrag.transfer.pace import Paces
@@ -41,6 +43,7 @@ class Ends:
         self._stack = ExitStack()
         self._clients: dict[tuple[str, bool], RegistryClient] = {}
         self._paces: dict[str, Paces] = {}
+        self._transports: dict[tuple[Trust, bool], tuple[BlobTransport, Paces]] = {}
 
     def __enter__(self) -> Ends:
         return self
@@ -52,14 +55,17 @@ class Ends:
 
     def source(self, reference: ImageReference, *, streams: bool = False) -> Source:
         """Open an image's repository to read from it; streams says that each reader reads on and on, as a copy does."""
-        jobs = self._way.jobs
-        turns = Paces(jobs, first=jobs if streams else None)
-        transport = self._stack.enter_context(
-            BlobTransport(connections=jobs, trust=self._trust(reference), turns=turns)
-        )
+        transport, turns = self._transport(self._trust(reference), streams=streams)
         if self._reads_by_api(reference):
             return self._amazon.source(reference, transport, turns)
         return DistributionSource(self._client(reference, writes=False), transport, reference, turns)
+
+    def foreign(self) -> BlobSource:
+        """Open the way to layers that no registry has; AWS settings have no say there."""
+        trust = Trust(bundle_of(os.environ), self._way.ca_file)
+        return self._stack.enter_context(
+            ForeignLayers(trust=trust, connections=self._way.jobs, turns=Paces(self._way.jobs))
+        )
 
     def destination(self, reference: ImageReference) -> Destination:
         """Open a repository to write to it."""
@@ -71,6 +77,15 @@ class Ends:
         is_amazon = reference.ecr is not None or reference.registry in PUBLIC_HOSTS
         create = partial(self._amazon.create, reference) if is_amazon else None
         return DistributionDestination(client, reference, turns, create)
+
+    def _transport(self, trust: Trust, *, streams: bool) -> tuple[BlobTransport, Paces]:
+        """Share connections, and the pace at which each host is asked, among all that is read."""
+        if (trust, streams) not in self._transports:
+            jobs = self._way.jobs
+            turns = Paces(jobs, first=jobs if streams else None)
+            transport = self._stack.enter_context(BlobTransport(connections=jobs, trust=trust, turns=turns))
+            self._transports[trust, streams] = transport, turns
+        return self._transports[trust, streams]
 
     def _reads_by_api(self, reference: ImageReference) -> bool:
         """Choose the API, which needs no token; /v2/ where AWS doesn't know us and docker is logged in."""

@@ -5,6 +5,7 @@ The commands may enter. Everything goes to stderr.
 
 from __future__ import annotations
 
+import argparse
 import logging
 import os
 import sys
@@ -35,6 +36,13 @@ def display(kind: str, *, quiet: bool, label: str = "") -> Iterator[Progress]:
             yield Plain(stack, PLAIN_INTERVAL, label)
         else:
             yield Silence()
+
+
+@contextmanager
+def stage_of(arguments: argparse.Namespace, label: str) -> Iterator[Progress]:
+    """Show one stage of a command, as its --progress and --quiet say."""
+    with display(arguments.progress, quiet=arguments.quiet, label=label) as progress:
+        yield progress
 
 
 class Bar:

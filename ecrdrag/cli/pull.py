@@ -8,25 +8,27 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import platform
 import re
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from ecrdrag.cli.arguments import MAX_JOBS, add_aws_arguments, add_output_arguments
 from ecrdrag.cli.arguments import jobs as jobs_of
-from ecrdrag.cli.progress import display
+from ecrdrag.cli.choice import add_choice_arguments, layers_of, types_of, wish_of
+from ecrdrag.cli.lists import lines_of
+from ecrdrag.cli.progress import stage_of
+from ecrdrag.cli.report import companion_document
 from ecrdrag.cli.streams import print_result
 from ecrdrag.cli.way import add_login_arguments, add_way_arguments, way_of
-from ecrdrag.content import Platform
-from ecrdrag.errors import UnsupportedError, UsageError
-from ecrdrag.pull import Pulled, PullOptions, pull
+from ecrdrag.content import Descriptor
+from ecrdrag.errors import UsageError
+from ecrdrag.pull import Pulled, PulledImage, PullOptions, pull
 from ecrdrag.reference import ImageReference
-from ecrdrag.resolve import Wish
 from ecrdrag.transfer.download import DEFAULT_JOBS, MAX_CHUNK, MIN_CHUNK
 
 DESCRIPTION: Final = """\
-Pull an image from Amazon ECR, or any other registry, into one tar that docker load, podman, containerd
+Pull images from Amazon ECR, or any other registry, into one tar that docker load, podman, containerd
 and skopeo read.
 
 REF is ecr.aws/arn:aws:ecr:REGION:ACCOUNT:repository/NAME or ACCOUNT.dkr.ecr.REGION.amazonaws.com/NAME,
@@ -40,8 +42,9 @@ ends early, whatever ends it, the same command goes on there; every byte is veri
 
 exit codes: 0 verified and in place, 2 usage, 3 credentials, 4 not found, 5 transfer given up,
 6 integrity, 7 archive or disk, 8 unsupported kind of image, 70 a bug, 130 interrupted,
-141 closed pipe
+141 closed pipe; with --keep-going that of the first REF that can't be had
 """
+_SHOWN: Final = 3  # references in a message
 _MIB: Final = 1024 * 1024
 _UNITS: Final = {"": 1, "k": 1024, "m": _MIB}
 _SIZE = re.compile(r"(\d{1,12})(?:([km]?)(?:i?b)?)", re.IGNORECASE)
@@ -52,9 +55,18 @@ log = logging.getLogger(__name__)
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what a pull takes."""
     add = parser.add_argument
-    add("reference", metavar="REF", help="the image: ARN or registry host form")
-    add("-o", "--output", metavar="FILE", help="where the tar goes (default: NAME-TAG.tar in this folder)")
-    add("--platform", metavar="OS/ARCH[/VARIANT]", help="which image of an index (default: linux, this machine's)")
+    add("references", metavar="REF", nargs="*", help="the images: ARN or registry host form")
+    add("--from", metavar="FILE", dest="list", help="take more REFs from FILE, one a line, # for comments; - is stdin")
+    add("-o", "--output", metavar="FILE", help="where the tar goes (default for one REF: NAME-TAG.tar in this folder)")
+    add_choice_arguments(parser)
+    add(
+        "--index",
+        choices=("original", "subset"),
+        default="original",
+        help="of several --platform: the index as it is, though not all of it is there, or a new one of these alone "
+        "(default: original)",
+    )
+    add("--keep-going", action="store_true", help="leave out what can't be had, and pull the rest")
     jobs = f"connections for layers at most, 1 to {MAX_JOBS} (default: {DEFAULT_JOBS})"
     add("-j", "--jobs", metavar="N", type=jobs_of, default=DEFAULT_JOBS, help=jobs)
     add("--chunk-size", metavar="SIZE", type=_chunk_size, help="1MiB to 20MiB (default: by what is missing)")
@@ -67,61 +79,100 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Pull one image and print where it is."""
+    """Pull and print where it is, an image a line."""
     from ecrdrag.cli.ends import Ends  # late, as all that loads boto3 or requests
 
-    reference = ImageReference.parse(arguments.reference)
+    types = types_of(arguments.referrers)  # first, as it may have eaten the REF behind it
+    references = _references(arguments)
     options = PullOptions(
-        wish=_wish(arguments.platform, platform.machine()),
+        wish=wish_of(arguments.platform),
         output=_output(arguments.output),
         jobs=arguments.jobs,
         chunk_size=arguments.chunk_size,
         force=arguments.force,
         resume=not arguments.no_resume,
+        types=types,
+        layers=layers_of(arguments.layers),
+        subset=arguments.index == "subset",
+        keep_going=arguments.keep_going,
     )
-    if reference.tag is None and reference.digest is None:
-        reference = reference.with_default_tag()
-        log.warning("no tag and no digest given: taking :%s", reference.tag)
-    with Ends(way_of(arguments)) as ends, display(arguments.progress, quiet=arguments.quiet) as progress:
-        pulled = pull(reference, ends.source(reference), options, progress)
+    stage = partial(stage_of, arguments)
+    with Ends(way_of(arguments)) as ends:
+        foreign = ends.foreign() if arguments.foreign_layers else None
+        pulled = pull(references, ends.source, options, stage, foreign)
     if pulled.existed:
-        log.warning("%s holds this image already, verified: nothing was downloaded", pulled.path)
-    print_result(_as_json(pulled) if arguments.json else f"{pulled.path} {pulled.image.manifest.digest}")
-    return 0
+        these = "this image" if len(pulled.images) == 1 else "these images"
+        log.warning("%s holds %s already, verified: nothing was downloaded", pulled.path, these)
+    print_result(_as_json(pulled) if arguments.json else _as_text(pulled))
+    return pulled.problems[0].error.exit_code if pulled.problems else 0
+
+
+def _references(arguments: argparse.Namespace) -> list[ImageReference]:
+    texts = [*arguments.references, *(lines_of(arguments.list) if arguments.list is not None else ())]
+    if arguments.list == "-" and arguments.password_stdin:
+        raise UsageError("standard input can't be both the list and the password")
+    if not texts:
+        raise UsageError(
+            f"{arguments.list} names no image" if arguments.list is not None else "no image is named",
+            hint="give a REF, or a list of them with --from FILE",
+        )
+    found = [ImageReference.parse(text) for text in texts]
+    bare = [each for each in found if each.tag is None and each.digest is None]
+    if bare:
+        which = "" if len(found) == 1 else f" for {', '.join(map(str, bare[:_SHOWN]))}{' ...' if bare[_SHOWN:] else ''}"
+        log.warning("no tag and no digest given%s: taking :latest", which)
+    return [each.with_default_tag() if each in bare else each for each in found]
+
+
+def _as_text(pulled: Pulled) -> str:
+    """Give path and digest, of several images the reference too."""
+    if len(pulled.images) == 1 and len(pulled.images[0].references) == 1:
+        return f"{pulled.path} {pulled.images[0].image.tree.root.digest}"
+    return "\n".join(
+        f"{pulled.path} {each.image.tree.root.digest} {reference}"
+        for each in pulled.images
+        for reference in each.references
+    )
 
 
 def _as_json(pulled: Pulled) -> str:
-    manifest = pulled.image.manifest
-    layers = [
-        {"digest": str(layer.digest), "size": layer.size, "mediaType": layer.media_type} for layer in manifest.layers
+    """Say of one image all at once; of several each, under "images"."""
+    images = [
+        {"reference": str(reference), **_image_document(each)}
+        for each in pulled.images
+        for reference in each.references
     ]
     return json.dumps(
         {
             "path": str(pulled.path),
             "size": pulled.size,
-            "reference": str(pulled.reference),
-            "digest": str(manifest.digest),
-            "mediaType": manifest.media_type,
-            "platform": str(pulled.image.platform),
+            **(images[0] if len(images) == 1 else {}),
+            "images": images,
             "existed": pulled.existed,
             "resumed": pulled.resumed,
             "seconds": round(pulled.seconds, 3),
-            "layers": layers,
+            "problems": [{"reference": str(one.reference), "error": str(one.error)} for one in pulled.problems],
         }
     )
 
 
-def _wish(text: str | None, machine: str) -> Wish:
-    if text is None:
-        return Wish(Platform.of_machine(machine), explicit=False)
-    if text == "all":
-        raise UnsupportedError(
-            "--platform all is not in this version", hint="pull one platform at a time: --platform linux/arm64"
-        )
-    try:
-        return Wish(Platform.parse(text))
-    except ValueError as error:
-        raise UsageError(f"--platform: {error}") from None
+def _image_document(pulled: PulledImage) -> dict[str, object]:
+    tree = pulled.image.tree
+    layers = {layer.digest: layer for manifest in tree.manifests for layer in manifest.layers}
+    without = {layer.digest for layer in pulled.left_out}
+    return {
+        "digest": str(tree.root.digest),
+        "mediaType": tree.root.media_type,
+        "platform": str(pulled.image.platform) if pulled.image.platform else None,
+        "manifests": [str(document.digest) for document in tree.documents],
+        "layers": [_layer_document(layer) for layer in layers.values() if layer.digest not in without],
+        "leftOut": [_layer_document(layer) for layer in pulled.left_out],
+        "referrers": [companion_document(one) for one in pulled.companions],
+    }
+
+
+def _layer_document(layer: Descriptor) -> dict[str, object]:
+    return {"digest": str(layer.digest), "size": layer.size, "mediaType": layer.media_type}
 
 
 def _output(text: str | None) -> Path | None:

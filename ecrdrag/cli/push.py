@@ -20,7 +20,7 @@ from ecrdrag.cli.arguments import MAX_JOBS, add_aws_arguments, add_output_argume
 from ecrdrag.cli.arguments import jobs as jobs_of
 from ecrdrag.cli.new_repository import add_repository_arguments, repository_settings
 from ecrdrag.cli.progress import display
-from ecrdrag.cli.report import blob_lines, image_document, name_text, size_text
+from ecrdrag.cli.report import blob_lines, companion_text, image_document, name_text, size_text
 from ecrdrag.cli.streams import print_result
 from ecrdrag.cli.way import add_login_arguments, add_way_arguments, way_of
 from ecrdrag.errors import UsageError
@@ -36,6 +36,9 @@ skopeo or crane wrote, also compressed, or an OCI image layout in a tar or a fol
 ARCHIVE is a file, a folder, or - for standard input. REF is as for a pull; without it, every image goes to the
 name that the archive has for it. Where the archive holds the registry's manifest, the digest stays as it was;
 docker's own format holds none, so layers are compressed and a manifest is made, always the same one.
+
+What the archive holds about an image, such as signatures, attestations and SBOMs, goes into the same repository,
+byte for byte, before the image has its tag. Helm charts and other artifacts are pushed as images are.
 """
 EPILOG: Final = """\
 exit codes: 0 all is in the registry, 2 usage, 3 credentials, 4 not found, 5 transfer given up, 6 integrity,
@@ -109,6 +112,7 @@ def _reference(text: str | None) -> ImageReference | None:
 
 def _as_text(pushed: Pushed) -> str:
     lines = [line for image in pushed.images for line in _lines(image, pushed.dry_run)]
+    lines += _companion_lines(pushed)
     if pushed.dry_run:
         lines.append(f"would upload {size_text(pushed.uploaded)}")
     return "\n".join(lines)
@@ -121,10 +125,24 @@ def _lines(image: PushedImage, dry_run: bool) -> Iterator[str]:
         yield from blob_lines(image.tree, image.fates)
 
 
+def _companion_lines(pushed: Pushed) -> Iterator[str]:
+    """Name what is about images once in each repository, behind them all."""
+    seen: set[str] = set()
+    for image in pushed.images:
+        for companion in image.companions:
+            name = companion_text(image.references[0], companion)
+            if name not in seen:
+                yield name
+                yield from blob_lines(companion.tree, image.fates) if pushed.dry_run else ()
+            seen.add(name)
+
+
 def _as_json(pushed: Pushed) -> str:
     return json.dumps(
         {
-            "images": [image_document(image.references, image.tree, image.fates) for image in pushed.images],
+            "images": [
+                image_document(image.references, image.tree, image.fates, image.companions) for image in pushed.images
+            ],
             "dryRun": pushed.dry_run,
             "bytes": pushed.uploaded,
             "seconds": round(pushed.seconds, 3),

@@ -1,6 +1,6 @@
 """Own how commands say what is in a registry now, or would be: lines for people, one JSON object for programs.
 
-The commands that write to registries enter.
+The commands that move images enter.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Final
 from ecrdrag.content import Descriptor, Digest
 from ecrdrag.delivery import Fate
 from ecrdrag.reference import ImageReference
-from ecrdrag.tree import Tree
+from ecrdrag.tree import Companion, Tree
 
 _UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB")
 _STEP: Final = 1024
@@ -34,16 +34,24 @@ def name_text(reference: ImageReference, tree: Tree) -> str:
     return str(replace(reference, digest=tree.root.digest))
 
 
+def companion_text(reference: ImageReference, companion: Companion) -> str:
+    """Name what is about an image, beside which it is, with its digest; it may have a tag of its own."""
+    return name_text(replace(reference, tag=companion.tag), companion.tree)
+
+
 def blob_lines(tree: Tree, fates: Fates) -> Iterator[str]:
     """Give a line for each blob: digest, size, what becomes of it."""
     for blob in tree.blobs:
         yield f"  {blob.digest}  {size_text(blob.size):>11}  {fates[blob.digest].value}"
 
 
-def image_document(references: Sequence[ImageReference], tree: Tree, fates: Fates) -> dict[str, object]:
-    """Give what a program may want to know of an image."""
-    configs = {manifest.config.digest: manifest.config for manifest in tree.manifests}
-    layers = {layer.digest: layer for manifest in tree.manifests for layer in manifest.layers}
+def image_document(
+    references: Sequence[ImageReference], tree: Tree, fates: Fates, companions: Sequence[Companion] = ()
+) -> dict[str, object]:
+    """Give what a program may want to know of an image, and of what is about it: its blobs are in the same lists."""
+    manifests = [manifest for each in (tree, *(one.tree for one in companions)) for manifest in each.manifests]
+    configs = {manifest.config.digest: manifest.config for manifest in manifests}
+    layers = {layer.digest: layer for manifest in manifests for layer in manifest.layers}
     return {
         "references": [name_text(reference, tree) for reference in references],
         "digest": str(tree.root.digest),
@@ -51,6 +59,19 @@ def image_document(references: Sequence[ImageReference], tree: Tree, fates: Fate
         "manifests": [str(document.digest) for document in tree.documents],
         "configs": [_blob_document(blob, fates) for blob in configs.values()],
         "layers": [_blob_document(blob, fates) for blob in layers.values()],
+        "referrers": [companion_document(companion) for companion in companions],
+    }
+
+
+def companion_document(companion: Companion) -> dict[str, object]:
+    """Give what a program may want to know of what is about an image."""
+    root = companion.tree.root
+    return {
+        "digest": str(root.digest),
+        "mediaType": root.media_type,
+        "artifactType": root.descriptor.artifact_type,
+        "subject": str(companion.subject),
+        "tag": companion.tag,
     }
 
 

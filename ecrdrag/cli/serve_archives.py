@@ -30,7 +30,8 @@ def add_archive_arguments(parser: argparse.ArgumentParser) -> None:
         help="offer what is in archives: files or folders of the kinds that push takes, or - for standard input. "
         "Plain tars and folders are read where they lie; docker's own format is read through once before, to check "
         "its layers. What is compressed, or comes through a pipe, is unpacked first, into a temporary file that has "
-        "its full size (TMPDIR says where). Nothing can be changed, and pulls over /v2/ need no login",
+        "its full size (TMPDIR says where). What is about an image, as signatures are, is among its referrers. Nothing "
+        "can be changed, and pulls over /v2/ need no login",
     )
     parser.add_argument("--data", metavar="DIR", type=Path, help="folder that keeps all, to push to and pull from")
 

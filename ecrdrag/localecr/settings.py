@@ -23,6 +23,15 @@ class Dialect(Enum):
     """As public.ecr.aws does."""
 
 
+class SignedDigest(Enum):
+    """What the digest of a signed schema 1 image is of."""
+
+    RAW = "raw"
+    """All bytes, signatures included."""
+    PAYLOAD = "payload"
+    """What is signed, as docker and its registry have it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """Limits and names of one local ECR. Sizes are bytes, times are seconds."""
@@ -50,6 +59,9 @@ class Settings:
     """Whether a layer may have no bytes at all; ECR answers EmptyUploadException."""
     loose_layers: bool = False
     """Whether layers are given out that no image refers to; ECR answers LayerInaccessibleException."""
+    signed_digest: SignedDigest = SignedDigest.RAW
+    """ECR's is "incorrect" in docker's eyes, aws/amazon-ecs-agent#4249, which doesn't say what else it is; but that
+    of every other image is of all its bytes."""
     max_rules: int = 50
     """Amazon ECR service quotas, "Pull through cache rules per registry"."""
     create_on_push: frozenset[str] = frozenset({"InitiateLayerUpload", "PutImage"})

@@ -17,18 +17,24 @@ import requests
 
 from ecrdrag.content import Descriptor, Digest, Turns
 from ecrdrag.errors import IntegrityError, NotFoundError, TransferError, UnsupportedError
-from ecrdrag.manifest import MAX_MANIFEST_SIZE, Index, Manifest, parse
-from ecrdrag.reference import ImageReference
+from ecrdrag.manifest import MAX_MANIFEST_SIZE, Document
+from ecrdrag.reference import PUBLIC_HOSTS, ImageReference
 from ecrdrag.registry.client import RegistryClient
+from ecrdrag.registry.distribution_lists import referrers
 from ecrdrag.registry.ends import MOVED_HINT, Unlimited
 from ecrdrag.registry.http import origin_of, small_body
 from ecrdrag.registry.http_errors import translated
+from ecrdrag.registry.schema1_digest import verified
 from ecrdrag.registry.transport import BlobTransport, LinkRefusedError
 from ecrdrag.registry.upstream import ACCEPT, digest_in, pull_scope
+from ecrdrag.schema1 import SIGNED, UNSIGNED, Schema1
 
 # A blob that comes by one request anyway: to ask first where it is would be a second one.
 SMALL_BLOB: Final = 64 * 1024  # bytes
+_UNKNOWN: Final = SMALL_BLOB + 1  # the size of a blob of which nobody says it
 _FIRST_BYTE: Final = {"Range": "bytes=0-0"}
+# Schema 1 comes where there is nothing else: RFC 9110, 12.4.2.
+_ACCEPT: Final = f"{ACCEPT}, {SIGNED};q=0.2, {UNSIGNED};q=0.1"
 _MOVED: Final = (301, 302, 303, 307, 308)  # RFC 9110, 15.4
 # The registry sends the blob itself, perhaps without ranges; or it has no first byte, and the transport says so.
 _HERE: Final = (200, 206, 416)
@@ -54,42 +60,47 @@ class DistributionSource:
         self._client, self._transport = client, transport
         self._turns = turns or Unlimited()
         self._repository, self._where = reference.repository, reference.name
+        self._is_ecr = reference.ecr is not None or reference.registry in PUBLIC_HOSTS
         self._scope = pull_scope(reference.repository)
         self._links: dict[Digest, _Link] = {}
         self._lock = threading.Lock()
 
-    def manifest(self, *, tag: str | None = None, digest: Digest | None = None) -> Manifest | Index:
+    def manifest(self, *, tag: str | None = None, digest: Digest | None = None) -> Document | Schema1:
         """Fetch a manifest or an index and hold it against the digest that was asked for, or that it is said to have.
 
-        With both it comes by its tag, so that one request does, unless they disagree.
+        With both it comes by its tag, so that one request does, unless they disagree. What ECR says of schema 1 is not
+        believed.
         """
         version = tag or str(digest)
         with self._asking("GET", version) as response:
             raw = self._client.read(response, MAX_MANIFEST_SIZE)
             media_type = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
             told = digest_in(response)
-        expected = digest or told
-        found = Digest.of(raw, expected.algorithm) if expected else None
-        if found != expected:
+        kind, where = "" if media_type in _VAGUE else media_type, self._named(version)
+        try:
+            return verified(raw, kind, where, wanted=digest, told=told, trusts_told=not self._is_ecr)
+        except IntegrityError:
             if tag is not None and digest is not None:
                 self._check_tag(tag, digest, told)
-            raise IntegrityError(f"{self._named(version)}: the manifest {expected} arrived with digest {found}")
-        try:
-            return parse(raw, "" if media_type in _VAGUE else media_type)
+            raise
         except UnsupportedError as error:
             hint = _PAGE_HINT if media_type.startswith("text/") else ""
             raise UnsupportedError(f"{self._named(version)}: {error}", hint=error.hint or hint) from None
 
+    def measure(self, digest: Digest) -> int:
+        """Ask how many bytes a blob has; raises NotFoundError where it isn't there."""
+        blob = Descriptor("", digest, _UNKNOWN)
+        with self._link(blob) as (url, login):
+            return self._transport.measure(url, authorization=login)
+
+    def referrers(self, digest: Digest) -> tuple[Descriptor, ...]:
+        """List what names a document as its subject: by the registry's list, else by the index under a tag."""
+        return referrers(self._client, self._repository, digest)
+
     def read(self, blob: Descriptor, start: int, stop: int) -> Iterator[memoryview]:
         """Yield bytes [start, stop) of a blob; a view is valid until the next one is asked for."""
-        url = self._url(blob)
-        is_ours = origin_of(url) == origin_of(self._client.url())
-        login = self._client.authorization(self._scope) if is_ours else ""
-        try:
+        with self._link(blob) as (url, login):
             yield from self._transport.read_range(url, start=start, stop=stop, size=blob.size, authorization=login)
-        except LinkRefusedError:
-            self._forget(blob, url)
-            raise
 
     def expect(self, blob: Descriptor) -> None:
         """Find out where the blob is."""
@@ -102,9 +113,20 @@ class DistributionSource:
         self._client.abort()
 
     @contextmanager
+    def _link(self, blob: Descriptor) -> Iterator[tuple[str, str]]:
+        """Give where a blob is, and what lets us in there; it is forgotten when it leads nowhere any more."""
+        url = self._url(blob)
+        is_ours = origin_of(url) == origin_of(self._client.url())
+        try:
+            yield url, self._client.authorization(self._scope) if is_ours else ""
+        except LinkRefusedError:
+            self._forget(blob, url)
+            raise
+
+    @contextmanager
     def _asking(self, method: str, version: str) -> Iterator[requests.Response]:
         path, what = f"{self._repository}/manifests/{version}", self._named(version)
-        with self._client.ask(method, path, scope=self._scope, what=what, headers={"Accept": ACCEPT}) as response:
+        with self._client.ask(method, path, scope=self._scope, what=what, headers={"Accept": _ACCEPT}) as response:
             yield response
 
     def _check_tag(self, tag: str, digest: Digest, told: Digest | None) -> None:

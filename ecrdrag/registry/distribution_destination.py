@@ -1,4 +1,4 @@
-"""Own any registry's /v2/ as a Destination: what is there, blobs uploaded or mounted, manifests put.
+"""Own any registry's /v2/ as a Destination: what is there, blobs uploaded or mounted, manifests put, referrers noted.
 
 The stories and the command line, which builds the client, may enter. OCI distribution spec, "Push".
 """
@@ -28,6 +28,7 @@ from ecrdrag.registry.distribution_repository import Answer, Repository
 from ecrdrag.registry.distribution_upload import FlowingUpload, PartedUpload, digest_of
 from ecrdrag.registry.ends import RepositorySettings, Unlimited
 from ecrdrag.registry.hollow import check_hope
+from ecrdrag.registry.referrer_index import ReferrerIndexes
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +60,7 @@ class DistributionDestination:
         part_size: int = PART,
     ) -> None:
         self._repository = Repository(client, reference, turns or Unlimited(), creates=create is not None)
+        self._indexes = ReferrerIndexes(self._repository)
         self._create, self._part_size = create, part_size
         self._is_known = not self._repository.is_ecr  # there, or coming into being by a push
         self._hides_blobs = False  # refuses to say whether they are there: aws/containers-roadmap#2671
@@ -117,24 +119,26 @@ class DistributionDestination:
     def put_manifest(self, document: Manifest | Index, tag: str | None = None) -> bool:
         """Put a document, byte for byte, whose blobs and children are there; False when it was there already.
 
-        Raises ConflictError for an immutable tag that another digest holds, and TransientError when another try may
-        help, as where a blob isn't known that has just been uploaded.
+        What it refers to is noted, where a registry leaves that to its clients. Raises ConflictError for an immutable
+        tag that another digest holds, and TransientError when another try may help, as where a blob isn't known that
+        has just been uploaded.
         """
         if self._holder(document, tag) == document.digest:
-            return False
+            return self._indexes.note(document)  # a push may have ended between the two
         what = f"the manifest {document.digest} in {self._repository.where}" + (f":{tag}" if tag else "")
         path, headers = f"manifests/{tag or document.digest}", {"Content-Type": document.media_type}
         answer = self._repository.ask(
             "PUT", path, what, good=(_OK, _CREATED, 202, *_NO), headers=headers, body=document.raw
         )
         if answer.refusal:
-            return self._yields(document, tag, answer, what)
+            return self._yields(document, tag, answer, what) or self._indexes.note(document)
         found = digest_of(answer)
         if found and found.algorithm == document.digest.algorithm and found != document.digest:
             raise IntegrityError(
                 f"{self._repository.where}: the manifest {document.digest} was kept as {found}",
                 hint="the manifest was changed on the way",
             )
+        self._indexes.note(document, answer)
         return True
 
     def create_repository(self, settings: RepositorySettings) -> bool:

@@ -18,7 +18,7 @@ import requests
 from ecrdrag import manifest
 from ecrdrag.content import Descriptor, Digest
 from ecrdrag.errors import NotFoundError, RepositoryNotFoundError, TransferError, UnsupportedError
-from ecrdrag.reference import MAX_TAG_LENGTH, REPOSITORY, TAG
+from ecrdrag.reference import MAX_TAG_LENGTH, REPOSITORY, TAG, fallback_tag
 from ecrdrag.registry.client import RegistryClient
 from ecrdrag.registry.http_errors import translated
 from ecrdrag.registry.upstream import UpstreamRegistry, pull_scope
@@ -85,11 +85,6 @@ def referrers(
             raise UnsupportedError(f"{client.host} has more than {_MAX_REFERRERS} bytes of {wanted.what}")
         found.update((one.digest, one) for one in _of_type(index, None if page.is_filtered else artifact_type))
     return tuple(found.values())
-
-
-def fallback_tag(digest: Digest) -> str:
-    """Name the tag of the index of what refers to an image: OCI distribution spec, "Referrers Tag Schema"."""
-    return f"{digest.algorithm[:32]}-{digest.hex[:64]}"
 
 
 @dataclass(frozen=True, slots=True)

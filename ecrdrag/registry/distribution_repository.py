@@ -11,18 +11,20 @@ from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import urlsplit
 
-from ecrdrag.content import Turns
-from ecrdrag.errors import EcrdragError, RepositoryNotFoundError, TransferError
+from ecrdrag.content import Digest, Turns
+from ecrdrag.errors import EcrdragError, IntegrityError, RepositoryNotFoundError, TransferError
+from ecrdrag.manifest import MAX_MANIFEST_SIZE
 from ecrdrag.reference import PUBLIC_HOSTS, ImageReference
 from ecrdrag.registry.blocks import Flow
 from ecrdrag.registry.client import RegistryClient
 from ecrdrag.registry.distribution_errors import Refusal
 from ecrdrag.registry.http import Body, host_of, small_body
 from ecrdrag.registry.http_errors import translated
-from ecrdrag.registry.upstream import pull_scope
+from ecrdrag.registry.upstream import digest_in, pull_scope
 
 _ANY: Final = range(100, 600)
 _READING: Final = ("GET", "HEAD")
+_OK, _NOT_FOUND = 200, 404
 _STALE: Final = ("DENIED", "UNAUTHORIZED")
 _CREATE: Final = "or run the same command again with --create-repository"
 
@@ -79,6 +81,20 @@ class Repository:
                 raise self.error(answer, what)
             turn.moved(_size(body) or 1)
             return answer
+
+    def document(self, tag: str, accept: str) -> tuple[bytes, str] | None:
+        """Fetch what is under a tag, and its media type; None where nothing is."""
+        path, what = f"{self.name}/manifests/{tag}", f"{self.where}:{tag}"
+        good, headers = (_OK, _NOT_FOUND), {"Accept": accept}
+        asking = self._client.ask("GET", path, scope=self._scope, what=what, headers=headers, good=good)
+        with self._turns.turn(self._client.host) as turn, asking as response:
+            turn.moved(1)
+            if response.status_code == _NOT_FOUND:
+                return None
+            raw, told = self._client.read(response, MAX_MANIFEST_SIZE), digest_in(response)
+            if told and Digest.of(raw, told.algorithm) != told:
+                raise IntegrityError(f"{what}: the manifest {told} arrived with digest {Digest.of(raw)}")
+            return raw, response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
 
     def error(self, answer: Answer, what: str) -> EcrdragError:
         """Build the error for a refusal."""

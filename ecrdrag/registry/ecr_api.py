@@ -12,9 +12,12 @@ from collections.abc import Mapping, Sequence
 from typing import Final, Literal, Protocol, TypedDict
 
 from ecrdrag.manifest import DOCKER_LIST, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST
+from ecrdrag.schema1 import SCHEMA1_TYPES
 
 # Without all four, ECR would translate what is stored, and the digest would no longer hold.
 ACCEPTED_TYPES: Final = (OCI_INDEX, DOCKER_LIST, OCI_MANIFEST, DOCKER_MANIFEST)
+# What is stored comes as it is where that is accepted, whatever else is: user guide, image-manifest-formats.
+PULLED_TYPES: Final = (*ACCEPTED_TYPES, *SCHEMA1_TYPES)
 
 
 class ImageId(TypedDict, total=False):
@@ -22,6 +25,12 @@ class ImageId(TypedDict, total=False):
 
     imageDigest: str
     imageTag: str
+
+
+class Subject(TypedDict):
+    """Name what is referred to: SubjectIdentifier of the model."""
+
+    imageDigest: str
 
 
 class Tag(TypedDict):
@@ -82,6 +91,18 @@ class EcrPullApi(EcrManifestApi, Protocol):
         layerDigest: str,
     ) -> Mapping[str, object]:
         """Mint a URL for one blob, good for an hour."""
+        ...
+
+    def list_image_referrers(
+        self,
+        *,
+        registryId: str,
+        repositoryName: str,
+        subjectId: Subject,
+        maxResults: int,
+        nextToken: str = ...,
+    ) -> Mapping[str, object]:
+        """List a page of what refers to an image, which has not been archived."""
         ...
 
 

@@ -11,19 +11,28 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from ecrdrag.content import BlobDestination, BlobSource, Descriptor, Digest, Turn
-from ecrdrag.manifest import Index, Manifest
+from ecrdrag.manifest import Document
+from ecrdrag.schema1 import Schema1
 
 MOVED_HINT: Final = "the tag has moved to another image: pull by the digest alone, or by the tag alone"
 
 
 class Source(BlobSource, Protocol):
-    """One repository, or archive, to read from; safe from many threads."""
+    """One repository to read from; safe from many threads."""
 
-    def manifest(self, *, tag: str | None = None, digest: Digest | None = None) -> Manifest | Index:
+    def manifest(self, *, tag: str | None = None, digest: Digest | None = None) -> Document | Schema1:
         """Fetch a manifest or an index, byte for byte; with tag and digest both must agree.
 
         Raises NotFoundError, AuthError, TransferError, IntegrityError or UnsupportedError.
         """
+        ...
+
+    def measure(self, digest: Digest) -> int:
+        """Ask how many bytes a blob has, which no document says; raises NotFoundError where it isn't there."""
+        ...
+
+    def referrers(self, digest: Digest) -> tuple[Descriptor, ...]:
+        """List what names a document as its subject, each once; raises as manifest() does."""
         ...
 
 
@@ -55,7 +64,7 @@ class RepositorySettings:
 class Destination(BlobDestination, Protocol):
     """One repository to write to; safe from many threads."""
 
-    def put_manifest(self, document: Manifest | Index, tag: str | None = None) -> bool:
+    def put_manifest(self, document: Document, tag: str | None = None) -> bool:
         """Put a document, byte for byte, whose blobs and children are there; False when it was there already.
 
         Without a tag it has its digest only. Raises ConflictError for an immutable tag that another

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 from urllib.parse import urljoin, urlsplit
 
 import requests
@@ -74,14 +74,26 @@ def _believe(context: ssl.SSLContext, path: Path) -> None:
         raise UsageError(f"the CA file {path} can't be used: {reason}", hint="it holds certificates in PEM") from error
 
 
+class Guard(Protocol):
+    """Decide where requests may go."""
+
+    def check(self, url: str) -> None:
+        """Raise an EcrdragError for a URL that may not be asked, at first or after a redirect."""
+        ...
+
+    def pools(self) -> Mapping[str, type[urllib3.HTTPSConnectionPool]]:
+        """Give the pools of connections that may be made without a proxy, by scheme."""
+        ...
+
+
 class _Adapter(requests.adapters.HTTPAdapter):
     """An adapter with one TLS context for all connections, and with larger blocks where urllib3 can (2 and newer).
 
     requests would have each connection read all certificates again.
     """
 
-    def __init__(self, count: int, trust: Trust) -> None:
-        self._trust = trust
+    def __init__(self, count: int, trust: Trust, guard: Guard | None) -> None:
+        self._trust, self._guard = trust, guard
         self._tls = trust.context() if trust.more else None  # what a user names is looked at before all else
         self._lock = threading.Lock()
         super().__init__(pool_connections=count, pool_maxsize=count)
@@ -91,6 +103,8 @@ class _Adapter(requests.adapters.HTTPAdapter):
         if "key_blocksize" in urllib3.poolmanager.PoolKey._fields:
             settings["blocksize"] = _BLOCK
         super().init_poolmanager(connections, maxsize, block, **settings)
+        if self._guard:
+            self.poolmanager.pool_classes_by_scheme = self._guard.pools()
 
     def build_connection_pool_key_attributes(
         self, request: requests.PreparedRequest, verify: bool | str, cert: str | tuple[str, str] | None = None
@@ -116,13 +130,14 @@ class _Adapter(requests.adapters.HTTPAdapter):
 class Connections:
     """Send requests over at most so many kept-alive connections to each host; safe from many threads.
 
-    read_timeout is in seconds without a byte. Proxies come from the environment.
+    read_timeout is in seconds without a byte. Proxies come from the environment. Where requests may go is the guard's
+    to say, if there is one.
     """
 
-    def __init__(self, count: int, *, trust: Trust, read_timeout: float) -> None:
+    def __init__(self, count: int, *, trust: Trust, read_timeout: float, guard: Guard | None = None) -> None:
         # No session: its cookies have no place here, it would send a login of ~/.netrc to every host on the way,
         # presigned URLs and all, and it reads the whole environment for each request.
-        self._adapter = _Adapter(count, trust)
+        self._adapter, self._guard = _Adapter(count, trust, guard), guard
         self._timeout = (CONNECT_TIMEOUT, read_timeout)
         self._proxies: dict[str, Mapping[str, str]] = {}
         self._lock = threading.Lock()
@@ -157,6 +172,8 @@ class Connections:
 
     def _send(self, method: str, url: str, headers: Mapping[str, str], body: Body | None) -> requests.Response:
         self._check_aborted()
+        if self._guard:
+            self._guard.check(url)
         # Of no bytes http.client would make a chunked body.
         data = body if isinstance(body, Flow) else Blocks(body) if body else None
         request = requests.Request(method, url, {**headers, **_named(url)}, data=data).prepare()

@@ -15,17 +15,26 @@ from typing import Final
 import requests
 
 from ecrdrag.content import Turns
-from ecrdrag.errors import BusyError, IntegrityError, RangeIgnoredError, TransientError
+from ecrdrag.errors import (
+    BusyError,
+    IntegrityError,
+    NotFoundError,
+    RangeIgnoredError,
+    TransferError,
+    TransientError,
+)
 from ecrdrag.registry.body import Body, Patience
 from ecrdrag.registry.ends import Unlimited
 from ecrdrag.registry.heads import Heads
-from ecrdrag.registry.http import HEADERS, MIN_RATE, READ_TIMEOUT, Connections, Trust, host_of
+from ecrdrag.registry.http import HEADERS, MIN_RATE, READ_TIMEOUT, Connections, Guard, Trust, host_of, small_body
 from ecrdrag.registry.http_errors import translated
 from ecrdrag.registry.refusal_text import read_refusal
 
 _CONTENT_RANGE: Final = re.compile(r"bytes (\d+)-(\d+)/(\d+)")  # RFC 9110, 14.4
+_SIZE: Final = re.compile(r"[0-9]{1,19}")  # an int64 at most, as descriptors have it
 # RFC 9110, 15: the server asks for another try later.
 _TRY_LATER: Final = frozenset({408, 425})
+_GONE: Final = frozenset({404, 410})
 # RFC 6585, 4; and what S3 answers with the code SlowDown ("Best practices design patterns: optimizing performance").
 _TOO_MANY: Final = frozenset({429, 503})
 
@@ -39,7 +48,7 @@ class BlobTransport:
 
     trust says whose certificates are believed. turns decide how many requests a host gets at once. A reply ends that
     brings nothing for read_timeout seconds, or over so long less than min_rate bytes per second, or whose head takes
-    twice as long. Proxies come from the environment.
+    twice as long. Proxies come from the environment. Where requests may go is the guard's to say, if there is one.
     """
 
     def __init__(
@@ -50,8 +59,10 @@ class BlobTransport:
         turns: Turns | None = None,
         read_timeout: float = READ_TIMEOUT,
         min_rate: float = MIN_RATE,
+        guard: Guard | None = None,
     ) -> None:
-        self._connections = Connections(connections, trust=trust or Trust(), read_timeout=read_timeout)
+        trust = trust or Trust()
+        self._connections = Connections(connections, trust=trust, read_timeout=read_timeout, guard=guard)
         self._heads = Heads(2 * read_timeout)
         self._turns = turns or Unlimited()
         self._read_timeout, self._min_rate = read_timeout, min_rate
@@ -78,6 +89,19 @@ class BlobTransport:
                 missing -= len(view)
                 turn.moved(len(view))
                 yield view
+
+    def measure(self, url: str, *, authorization: str = "") -> int:
+        """Ask how many bytes are behind url, by the first of them: a signed URL is good for GET alone.
+
+        Raises NotFoundError where nothing is, TransferError where it isn't said, else as read_range() does.
+        """
+        host = host_of(url)
+        with self._turns.turn(host) as turn, translated(host), self._open(url, 0, 1, authorization) as response:
+            size = _told_size(response, host_of(response.url))
+            if response.status_code != requests.codes.ok:  # then it is the whole blob that comes
+                small_body(response)
+            turn.moved(1)
+            return size
 
     def abort(self) -> None:
         """Wake every thread that waits for bytes; later requests fail at once."""
@@ -131,12 +155,33 @@ def _check_whole(length: str | None, host: str, start: int, stop: int, size: int
         raise IntegrityError(f"{host} sends {length[:20]} bytes, the manifest promises {size}")
 
 
-def _refusal(response: requests.Response, host: str) -> TransientError:
+def _told_size(response: requests.Response, host: str) -> int:
+    """Read from the reply to a question for the first byte how many there are."""
     status = response.status_code
-    reason = ": ".join(said for said in read_refusal(response) if said) or "no reason given"
-    text = f"{host} answered {status} ({reason})"
+    if status == requests.codes.requested_range_not_satisfiable:
+        return 0  # there isn't even a first one
+    if status == requests.codes.partial_content:
+        told = response.headers.get("Content-Range", "").rpartition("/")[2]
+    elif status == requests.codes.ok:
+        told = response.headers.get("Content-Length", "")
+    elif status in _GONE:
+        raise NotFoundError(_said(response, host))
+    else:
+        raise _refusal(response, host)
+    if not _SIZE.fullmatch(told):
+        raise TransferError(f"{host} doesn't say how many bytes the blob has")
+    return int(told)
+
+
+def _refusal(response: requests.Response, host: str) -> TransientError:
+    status, text = response.status_code, _said(response, host)
     if status in _TOO_MANY:
         return BusyError(text)
     if status >= requests.codes.internal_server_error or status in _TRY_LATER:
         return TransientError(text)
     return LinkRefusedError(text)
+
+
+def _said(response: requests.Response, host: str) -> str:
+    reason = ": ".join(said for said in read_refusal(response) if said) or "no reason given"
+    return f"{host} answered {response.status_code} ({reason})"

@@ -1,6 +1,6 @@
 """Own the threads of an engine: workers until all is done or the first thing fails, and an aide beside a worker.
 
-The engines may enter, and delivery.py for small calls side by side.
+The engines may enter, and the stories for small calls side by side.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from functools import partial
@@ -23,6 +23,7 @@ GRACE: Final = 3.0  # seconds that a failure waits for threads that hang in a ca
 LEAVE: Final = 0.2  # seconds that a success waits for threads that nobody needs any more
 # Seconds between looks at what the system signalled: a Ctrl-C just before a wait doesn't end it, on Windows none does.
 HEARTBEAT: Final = 0.5
+_AT_ONCE: Final = 8  # small calls, which mostly wait for a registry far away
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -198,3 +199,12 @@ def _call(function: Callable[[], Result], future: Future[Result]) -> None:
         future.set_exception(error)
     finally:
         del future  # which holds the error, which holds this frame: a circle keeps parts in memory
+
+
+def side_by_side(
+    name: str, tasks: Sequence[Task], do: Callable[[Task], None], abort: Callable[[], None] = lambda: None
+) -> None:
+    """Do small tasks in a few threads of this name; the first failure ends all, after abort, and is raised."""
+    crew = Crew(name, abort)
+    crew.run(min(_AT_ONCE, len(tasks)), one_by_one(tasks), do)
+    crew.check()

@@ -5,6 +5,8 @@ The engines, the stories and whoever shows progress may enter.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 from ecrdrag.content import Descriptor
@@ -40,3 +42,7 @@ class Silence:
 
     def blob_done(self, blob: Descriptor) -> None:
         """Do nothing."""
+
+
+Stage = Callable[[str], AbstractContextManager[Progress]]
+"""Give the progress of a stage, which has a name such as upload."""

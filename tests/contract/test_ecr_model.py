@@ -20,7 +20,8 @@ from botocore.model import Shape, StringShape, StructureShape
 from botocore.retries.standard import RetryContext, ThrottledRetryableChecker
 
 from ecrdrag import errors
-from ecrdrag.registry.ecr_api import ACCEPTED_TYPES
+from ecrdrag.registry.ecr import MAX_REFERRERS
+from ecrdrag.registry.ecr_api import PULLED_TYPES
 from ecrdrag.registry.ecr_destination import MAX_DIGESTS, MAX_PART
 from ecrdrag.registry.ecr_errors import COMMON_CODES, ERROR_CODES, FAILURE_CODES, failure, translated
 from ecrdrag.registry.ecr_parts import write_part
@@ -130,7 +131,8 @@ def members_of(operation: str) -> Mapping[str, Shape]:
 
 
 def test_the_limits_of_the_model_hold_what_we_send() -> None:
-    assert len(ACCEPTED_TYPES) <= members_of("BatchGetImage")["acceptedMediaTypes"].metadata["max"]
+    assert len(PULLED_TYPES) <= members_of("BatchGetImage")["acceptedMediaTypes"].metadata["max"]
+    assert members_of("ListImageReferrers")["maxResults"].metadata["max"] == MAX_REFERRERS
     assert members_of("BatchCheckLayerAvailability")["layerDigests"].metadata["max"] == MAX_DIGESTS
     assert members_of("UploadLayerPart")["layerPartBlob"].metadata["max"] == MAX_PART
 

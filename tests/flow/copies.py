@@ -19,6 +19,7 @@ from ecrdrag.content import Descriptor
 from ecrdrag.copy import Copied, CopyOptions, copy
 from ecrdrag.localecr import LocalEcr, Settings
 from ecrdrag.localecr.faults import FaultLayer
+from ecrdrag.manifest import Manifest
 from ecrdrag.reference import ImageReference
 from ecrdrag.registry import ecr_parts
 from ecrdrag.registry.ecr import EcrSource
@@ -165,6 +166,7 @@ def check_whole(place: Site, reference: str, content: Image | ImageIndex) -> Non
         assert (root.raw, root.media_type) == (content.manifest.content, content.manifest.media_type)
         for image in content.images if isinstance(content, ImageIndex) else (content,):
             manifest = source.manifest(digest=image.manifest.digest)
+            assert isinstance(manifest, Manifest)
             assert manifest.raw == image.manifest.content
             for blob in Tree((manifest,)).blobs:
                 assert fetch(blob, source) == image.blobs[blob.digest].content

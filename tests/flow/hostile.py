@@ -16,6 +16,7 @@ from typing import Any, Final, Literal
 
 from ecrdrag import manifest as kinds
 from ecrdrag.content import Digest
+from ecrdrag.schema1 import SCHEMA1_TYPES
 from tests.flow.traps import Deed
 from tests.images import Blob
 from tests.saved import Files, Link, folder_with
@@ -59,7 +60,7 @@ NAMES: Final = (
 TYPES: Final = (
     *kinds.MANIFEST_TYPES,
     *kinds.INDEX_TYPES,
-    *kinds.SCHEMA1_TYPES,
+    *SCHEMA1_TYPES,
     *kinds.FOREIGN_LAYER_TYPES[:2],
     kinds.OCI_CONFIG,
     kinds.DOCKER_CONFIG,

@@ -33,13 +33,14 @@ def environment_of(ecr: LocalEcr | None, **changes: str) -> dict[str, str]:
 
 
 def command_of(script: str, *arguments: str) -> list[str]:
-    """Build the command line of a script in place."""
-    return [sys.executable, str(HOME / script), *arguments]
+    """Build the command line of a script in place, or of ``ecrdrag``, which takes PYTHONPATH."""
+    return [sys.executable, *(("-m", script) if script == "ecrdrag" else (str(HOME / script),)), *arguments]
 
 
-def run(script: str, *arguments: str, cwd: Path, env: dict[str, str]) -> Run:
+def run(script: str, *arguments: str, cwd: Path, env: dict[str, str], stdin: str = "") -> Run:
     """Run a script to its end."""
+    command = command_of(script, *arguments)
     ended = subprocess.run(
-        command_of(script, *arguments), cwd=cwd, env=env, capture_output=True, text=True, timeout=60, check=False
+        command, cwd=cwd, env=env, input=stdin, capture_output=True, text=True, timeout=60, check=False
     )
     return Run(ended.returncode, ended.stdout, ended.stderr)

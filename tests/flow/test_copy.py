@@ -151,7 +151,7 @@ def test_a_repository_is_created_as_it_was_asked_for(here: Site, there: Site) ->
 
 
 def test_a_wish_takes_one_platform_s_image_alone(here: Site, there: Site) -> None:
-    options = CopyOptions(wish=Wish(Platform("linux", "amd64")), create=RepositorySettings())
+    options = CopyOptions(wish=Wish((Platform("linux", "amd64"),)), create=RepositorySettings())
     copied(here, f"{APP}:attested", there, f"{HOME}/one:1", options)
     assert tags_at(there, f"{HOME}/one") == {"1": str(HELLO.manifest.digest)}
     check_whole(there, f"{HOME}/one:1", HELLO)

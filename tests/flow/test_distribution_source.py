@@ -34,8 +34,9 @@ from tests.images import Image, noise_image
 from tests.later import Clock
 from tests.localecr import ACCOUNT, REGION, Recorder, client, public_client, running
 from tests.putting import put_image, put_index
+from tests.unseen import unseen
 
-AMD64 = Wish(Platform("linux", "amd64"))
+AMD64 = Wish((Platform("linux", "amd64"),))
 NOISE = noise_image([400_000, 70_000, 0, 300_000])
 CHUNK = 64 * 1024
 LIFETIME = 60
@@ -85,7 +86,8 @@ class Door:
 
 
 def pulled(source: Source, reference: ImageReference, path: Path) -> Path:
-    return pull(reference, source, PullOptions(AMD64, path, jobs=4, chunk_size=CHUNK, retry=FAST)).path
+    options = PullOptions(AMD64, path, jobs=4, chunk_size=CHUNK, retry=FAST)
+    return pull([reference], lambda _: source, options, unseen).path
 
 
 def contents_of(path: Path) -> dict[str, bytes]:

@@ -14,11 +14,12 @@ import pytest
 from ecrdrag.content import Descriptor, Digest
 from ecrdrag.errors import IntegrityError, NotFoundError, TransferError
 from ecrdrag.localecr import LocalEcr
-from ecrdrag.manifest import DOCKER_MANIFEST, Index, Manifest
+from ecrdrag.manifest import DOCKER_MANIFEST, Document, Index, Manifest
 from ecrdrag.reference import ImageReference
 from ecrdrag.registry.ecr import EcrSource
-from ecrdrag.registry.ecr_api import EcrApi, ImageId
+from ecrdrag.registry.ecr_api import EcrApi, ImageId, Subject
 from ecrdrag.registry.transport import BlobTransport, LinkRefusedError
+from ecrdrag.schema1 import SCHEMA1_TYPES, Schema1
 from ecrdrag.transfer.download import fetch
 from ecrdrag.transfer.retry import RetryPolicy
 from tests.flow.conftest import BOTH, HELLO, HOST, NOISE, stock
@@ -70,6 +71,17 @@ class Recorder:
             self.minted.append(layerDigest)
         return answer
 
+    def list_image_referrers(
+        self,
+        *,
+        registryId: str,  # noqa: N803
+        repositoryName: str,  # noqa: N803
+        subjectId: Subject,  # noqa: N803
+        maxResults: int,  # noqa: N803
+        nextToken: str = "",  # noqa: N803
+    ) -> Mapping[str, object]:
+        raise AssertionError("nobody asked what refers to an image")
+
 
 @contextmanager
 def source_of(ecr: LocalEcr) -> Iterator[tuple[EcrSource, Recorder]]:
@@ -84,7 +96,7 @@ def opened(stocked: LocalEcr) -> Iterator[tuple[EcrSource, Recorder]]:
         yield both
 
 
-def layer_of(image: Manifest | Index) -> Descriptor:
+def layer_of(image: Document | Schema1) -> Descriptor:
     assert isinstance(image, Manifest)
     return image.layers[0]
 
@@ -103,10 +115,13 @@ def test_a_manifest_keeps_its_bytes_by_tag_by_digest_and_by_both(opened: tuple[E
     ]
 
 
-def test_all_four_modern_media_types_are_accepted(opened: tuple[EcrSource, Recorder]) -> None:
+def test_all_four_modern_media_types_are_accepted_and_both_old_ones(opened: tuple[EcrSource, Recorder]) -> None:
     source, recorder = opened
     assert isinstance(source.manifest(tag="multi"), Index)
-    assert len(set(recorder.images[0]["accepted"])) == 4  # type: ignore[call-overload]
+    accepted = recorder.images[0]["accepted"]
+    assert isinstance(accepted, tuple)
+    assert len(set(accepted)) == 6
+    assert set(SCHEMA1_TYPES) < set(accepted)
 
 
 def test_a_translated_manifest_is_asked_for_again_by_digest(opened: tuple[EcrSource, Recorder]) -> None:

@@ -31,7 +31,7 @@ def asking(service: Service, ecr: LocalEcr) -> AbstractContextManager[object]:
     return client(ecr) if service is ECR else public_client(ecr)
 
 
-@pytest.mark.parametrize(("service", "name"), GAPS, ids=str)
+@pytest.mark.parametrize(("service", "name"), GAPS, ids=lambda each: each if isinstance(each, str) else each.name)
 def test_an_operation_that_is_not_emulated_says_so_and_why(ecr: LocalEcr, service: Service, name: str) -> None:
     arguments = least(service.operation_model(name).input_shape)
     assert isinstance(arguments, dict)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import random
 import re
 import shutil
 import threading
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import boto3
 import pytest
@@ -78,10 +81,11 @@ class Ground:
     def pull(self, script: FaultScript, *, seed: int = 0) -> Watched:
         self.layer.play(script)
         retry = RetryPolicy(tries=6, base=0.001, random=random.Random(seed))
-        options = PullOptions(Wish(Platform("linux", "amd64")), self.path, jobs=JOBS, chunk_size=CHUNK, retry=retry)
+        options = PullOptions(Wish((Platform("linux", "amd64"),)), self.path, jobs=JOBS, chunk_size=CHUNK, retry=retry)
         turns, watched = Paces(JOBS), Watched()
         with BlobTransport(connections=JOBS, turns=turns, read_timeout=PATIENCE, min_rate=20_000) as transport:
-            pull(REFERENCE, EcrSource(self.api, transport, REFERENCE, turns), options, watched)
+            source = EcrSource(self.api, transport, REFERENCE, turns)
+            pull([REFERENCE], lambda _: source, options, lambda _: nullcontext(watched))
         return watched
 
     @property
@@ -136,11 +140,12 @@ SCRIPTS = st.builds(
 )
 
 
+EXAMPLES: Final = int(os.environ.get("FUZZ_EXAMPLES", "0"))  # to search for longer than CI does
 # Without the phase that explains: it would play a script that fails thousands of times.
 PHASES = (Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink)
 
 
-@settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.too_slow], phases=PHASES)
+@settings(max_examples=EXAMPLES or 200, deadline=None, suppress_health_check=[HealthCheck.too_slow], phases=PHASES)
 @given(script=SCRIPTS, seed=st.integers(0, 2**32))
 def test_any_script_of_faults_ends_in_the_right_bytes_or_in_a_clean_exit(
     ground: Ground, script: FaultScript, seed: int

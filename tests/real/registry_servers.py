@@ -25,6 +25,7 @@ version: 0.1
 log: {{level: info, accesslog: {{disabled: true}}}}
 storage: {{filesystem: {{rootdirectory: {folder}/storage}}, delete: {{enabled: true}}}}
 http: {{addr: "127.0.0.1:0", relativeurls: {relative}{tls}}}
+compatibility: {{schema1: {{enabled: {schema1}}}}}
 {auth}
 """
 _TLS = ", tls: {{certificate: {certificate}, key: {key}}}"
@@ -58,11 +59,12 @@ class RegistryServer:
 
 @contextmanager
 def docker_registry(
-    folder: Path, *, htpasswd: bool = False, tls: bool = False, relative: bool = False
+    folder: Path, *, htpasswd: bool = False, tls: bool = False, relative: bool = False, schema1: bool = False
 ) -> Iterator[RegistryServer]:
     """Run one on a free port until the block ends, with all that it writes in a folder; skip where there is none.
 
     Under TLS its certificate is tests/certificate.py's, for localhost. relative makes its Locations so.
+    With schema1 it takes such images, and makes them of others for clients that accept nothing else.
     """
     tool = need("docker-registry")
     folder.mkdir(parents=True, exist_ok=True)
@@ -72,6 +74,7 @@ def docker_registry(
         _CONFIG.format(
             folder=folder,
             relative=str(relative).lower(),
+            schema1=str(schema1).lower(),
             tls=_TLS.format_map(places) if tls else "",
             auth=_AUTH.format_map(places) if htpasswd else "",
         )

@@ -12,9 +12,10 @@ import pytest
 from ecrdrag.content import Digest
 from ecrdrag.errors import AuthError, RepositoryNotFoundError
 from ecrdrag.manifest import OCI_INDEX, OCI_MANIFEST
+from ecrdrag.reference import fallback_tag
 from ecrdrag.registry.auth import Login
 from ecrdrag.registry.client import RegistryClient
-from ecrdrag.registry.distribution_lists import catalog, fallback_tag, referrers, tags
+from ecrdrag.registry.distribution_lists import catalog, referrers, tags
 from ecrdrag.registry.http import Trust
 from tests.localecr import descriptor_of, digest_of, manifest_of
 from tests.real.registry_servers import RegistryServer, docker_registry

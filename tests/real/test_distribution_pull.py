@@ -25,13 +25,14 @@ from ecrdrag.transfer.retry import RetryPolicy
 from tests.images import Image, ImageIndex, hello_image, index_of, noise_image
 from tests.real.conftest import Tool
 from tests.real.registry_servers import RegistryServer, docker_registry
+from tests.unseen import unseen
 
 pytestmark = pytest.mark.real
 
 NOISE = noise_image([3_000_000, 200_000, 0])
 DOCKER = noise_image([100_000], seed=1, oci=False)
 BOTH = index_of([hello_image("arm64"), hello_image("amd64")])
-WISH = Wish(Platform("linux", "amd64"))
+WISH = Wish((Platform("linux", "amd64"),))
 WAYS = {"open": {}, "password": {"htpasswd": True}, "tls": {"tls": True}, "both": {"htpasswd": True, "tls": True}}
 
 
@@ -82,7 +83,7 @@ def pulled(server: RegistryServer, version: str, folder: Path) -> Pulled:
         WISH, folder / "app.tar", jobs=4, chunk_size=1024 * 1024, retry=RetryPolicy(tries=2, base=0.0)
     )
     with source_of(server) as source:
-        return pull(named(server, version), source, options)
+        return pull([named(server, version)], lambda _: source, options, unseen)
 
 
 def contents_of(path: Path) -> dict[str, bytes]:
@@ -93,7 +94,7 @@ def contents_of(path: Path) -> dict[str, bytes]:
 @pytest.mark.parametrize(("tag", "image"), [("noise", NOISE), ("docker", DOCKER), ("multi", BOTH.images[1])])
 def test_an_image_comes_as_it_was_pushed(server: RegistryServer, tmp_path: Path, tag: str, image: Image) -> None:
     found = pulled(server, f":{tag}", tmp_path)
-    assert found.image.manifest.digest == image.manifest.digest
+    assert found.images[0].image.tree.root.digest == image.manifest.digest
     blobs = {f"blobs/sha256/{blob.digest.hex}": blob.content for blob in (image.manifest, image.config, *image.layers)}
     assert blobs.items() <= contents_of(found.path).items()
 
@@ -112,7 +113,7 @@ def test_an_image_comes_by_its_digest_and_by_both(server: RegistryServer, tmp_pa
     digest = NOISE.manifest.digest
     for version in (f"@{digest}", f":noise@{digest}"):
         (tmp_path / version).mkdir()
-        assert pulled(server, version, tmp_path / version).image.manifest.digest == digest
+        assert pulled(server, version, tmp_path / version).images[0].image.tree.root.digest == digest
     with pytest.raises(NotFoundError, match=f"stands for {DOCKER.manifest.digest} now"):
         pulled(server, f":docker@{digest}", tmp_path)
 

@@ -9,11 +9,16 @@ from contextlib import contextmanager
 
 import pytest
 
-from ecrdrag.aim import aims_of
+from ecrdrag.aim import aims_of, suite_of
+from ecrdrag.archive.contents import ArchivedCompanion
 from ecrdrag.archive.reader import ArchiveReader
 from ecrdrag.archive.tar import TarMembers
+from ecrdrag.content import Digest
 from ecrdrag.errors import UsageError
+from ecrdrag.manifest import parse
 from ecrdrag.reference import ImageReference
+from ecrdrag.tree import Tree
+from tests import kinds
 from tests.images import hello_image
 from tests.saved import Files, docker_save_old, oci_layout, tar_with
 
@@ -99,3 +104,60 @@ def test_what_was_pulled_by_its_digest_goes_up_by_its_digest() -> None:
 def test_two_images_of_one_name_are_refused_however_it_is_written() -> None:
     with pytest.raises(UsageError, match=r"two images are called quay\.io/me/app:1: choose"):
         aimed(oci_layout({"quay.io/me/app:1": HELLO, "https://QUAY.io/me/app:1": ARM}))
+
+
+def tree_in(parcel: kinds.Parcel) -> Tree:
+    return Tree(tuple(parse(document.content, document.media_type) for document in parcel.documents))
+
+
+def suite(image: kinds.Parcel, *pairs: tuple[kinds.Parcel, Digest]) -> tuple[list[Digest], list[Digest]]:
+    """Give what is taken of an archive that has these, each with its subject, and what is read."""
+    there = [ArchivedCompanion(one.digest, about, one.tag or None) for one, about in pairs]
+    known, asked = {one.digest: one for one, _ in pairs}, []
+
+    def read(one: ArchivedCompanion) -> Tree:
+        asked.append(one.digest)
+        return tree_in(known[one.digest])
+
+    found = suite_of(tree_in(image), there, read)
+    assert {(one.tree.root.digest, one.subject, one.tag) for one in found} <= {
+        (one.digest, one.subject, one.tag) for one in there
+    }
+    return [one.tree.root.digest for one in found], asked
+
+
+def test_what_is_about_an_image_or_a_part_of_it_is_taken_and_what_is_about_that() -> None:
+    image = kinds.buildx_index()
+    child = kinds.Parcel((image.documents[0],))
+    sbom, by_tag = kinds.sbom(child), kinds.cosign_signature(image)
+    signed = kinds.signature(sbom)
+    again, other = kinds.signature(signed), kinds.sbom(kinds.parcel_of(HELLO))
+    pairs = [
+        (again, signed.digest),
+        (signed, sbom.digest),
+        (other, HELLO.manifest.digest),
+        (sbom, child.digest),
+        (by_tag, image.digest),
+    ]
+    taken = [one.digest for one in (sbom, by_tag, signed, again)]
+    assert suite(image, *pairs) == (taken, taken)
+
+
+def test_what_is_about_a_part_of_something_about_an_image_is_taken() -> None:
+    image, inner = kinds.parcel_of(HELLO), kinds.sbom(kinds.parcel_of(HELLO))
+    bundle = kinds.index([inner], subject=image.root.json)
+    signed = kinds.signature(inner)
+    assert suite(image, (signed, inner.digest), (bundle, image.digest))[0] == [bundle.digest, signed.digest]
+
+
+def test_tags_that_lead_in_a_circle_lead_nowhere() -> None:
+    one, two = kinds.sbom(kinds.parcel_of(HELLO)), kinds.sbom(kinds.parcel_of(ARM))
+    assert suite(kinds.helm_chart(), (one, two.digest), (two, one.digest)) == ([], [])
+
+
+def test_what_is_about_an_image_twice_comes_twice_and_what_is_about_that_once() -> None:
+    image = kinds.parcel_of(HELLO)
+    sbom = kinds.sbom(image)
+    signed = kinds.signature(sbom)
+    pairs = [(sbom, image.digest), (sbom, image.digest), (signed, sbom.digest), (sbom, signed.digest)]
+    assert suite(image, *pairs)[0] == [sbom.digest, sbom.digest, signed.digest, sbom.digest]

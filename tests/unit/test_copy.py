@@ -217,12 +217,12 @@ def test_a_wish_takes_one_platform_and_its_manifest_gets_the_tag(
     source: MemorySource, destination: MemoryDestination
 ) -> None:
     arm = BOTH.images[0]
-    found = copied(source, destination, tag="both", wish=Wish(Platform("linux", "arm64")))
+    found = copied(source, destination, tag="both", wish=Wish((Platform("linux", "arm64"),)))
     assert destination.tags == {"2": arm.manifest.digest}
     assert (found.tree.root.digest, set(destination.blobs)) == (arm.manifest.digest, set(arm.blobs))
     assert set(destination.documents) == {arm.manifest.digest}
     with pytest.raises(NotFoundError, match=f"^{HERE.name}:both has no image for linux/s390x; it has linux/amd64"):
-        copied(source, destination, tag="both", wish=Wish(Platform("linux", "s390x")))
+        copied(source, destination, tag="both", wish=Wish((Platform("linux", "s390x"),)))
 
 
 def test_an_image_is_found_by_its_digest(source: MemorySource, destination: MemoryDestination) -> None:

@@ -9,21 +9,28 @@ from collections.abc import Callable
 import pytest
 
 from ecrdrag.content import Descriptor, Digest
-from ecrdrag.delivery import Delivery, Fate, check_child, check_hollow, check_root, fates_of, side_by_side
+from ecrdrag.delivery import Delivery, Fate, blobs_of, check_hollow, check_root, fates_of
 from ecrdrag.errors import (
+    AuthError,
+    ConflictError,
+    EcrdragError,
     IntegrityError,
     NotFoundError,
     RepositoryNotFoundError,
     TransferError,
     TransientError,
+    UnsupportedError,
 )
 from ecrdrag.manifest import OCI_MANIFEST, parse
 from ecrdrag.reference import ImageReference
 from ecrdrag.registry.ends import RepositorySettings
+from ecrdrag.transfer.crew import side_by_side
 from ecrdrag.transfer.retry import RetryPolicy
-from ecrdrag.tree import Tree
+from ecrdrag.tree import Companion, Tree, check_child
+from tests import kinds
 from tests.fake_ends import MemoryDestination
 from tests.images import Blob, Image, hello_image, noise_image
+from tests.kinds import Parcel, parcel_of
 
 PATIENCE = 20  # seconds that a test waits for what must happen
 FAST = RetryPolicy(tries=3, base=0.0)
@@ -33,6 +40,14 @@ HELLO, NOISE = hello_image(), noise_image([2500, 3500, 800])
 
 def tree_of(image: Image) -> Tree:
     return Tree((parse(image.manifest.content, image.manifest.media_type),))
+
+
+def tree_in(parcel: Parcel) -> Tree:
+    return Tree(tuple(parse(document.content, document.media_type) for document in parcel.documents))
+
+
+def companion_in(parcel: Parcel, about: Parcel) -> Companion:
+    return Companion(tree_in(parcel), about.digest, parcel.tag or None)
 
 
 def descriptors_of(image: Image) -> list[Descriptor]:
@@ -114,6 +129,103 @@ def test_a_root_is_new_when_any_of_its_tags_is(destination: MemoryDestination) -
     assert not delivery.put(tree_of(HELLO), ["1"])
     assert delivery.put(tree_of(HELLO), ["2", "1", "3"])
     assert destination.tags == dict.fromkeys(("1", "2", "3"), HELLO.manifest.digest)
+
+
+def signed(destination: MemoryDestination) -> tuple[Parcel, list[Parcel]]:
+    """Build an index with what is about it, and let their blobs be there."""
+    image = kinds.buildx_index()
+    about = [kinds.cosign_signature(image), kinds.sbom(image)]
+    for parcel in (image, *about):
+        destination.blobs.update({digest: blob.content for digest, blob in parcel.blobs.items()})
+    return image, about
+
+
+def test_what_is_about_an_image_is_there_before_the_image_has_a_tag(destination: MemoryDestination) -> None:
+    image, (signature, sbom) = signed(destination)
+    companions = [companion_in(signature, image), companion_in(sbom, image)]
+    assert Delivery("app", destination, FAST).put(tree_in(image), ["1", None, "2"], companions)
+    puts = [one.removeprefix("put ") for one in destination.asked]
+    assert puts == [
+        *(f"{document.digest} None" for document in image.documents),
+        f"{signature.digest} {signature.tag}",
+        f"{sbom.digest} None",
+        f"{image.digest} 1",
+        f"{image.digest} 2",
+    ]
+
+
+def test_without_anything_about_it_an_image_is_put_under_its_tags_at_once(destination: MemoryDestination) -> None:
+    image, _ = signed(destination)
+    assert Delivery("app", destination, FAST).put(tree_in(image), ["1", None])
+    assert [one.partition(" None")[0] for one in destination.asked[-2:]] == [
+        f"put {image.digest} 1",
+        f"put {image.digest}",
+    ]
+    assert destination.count(f"put {image.digest}") == 2
+
+
+@pytest.mark.parametrize("lacking", [None, "image", "signature", "tag"])
+def test_an_image_is_new_when_anything_about_it_is(destination: MemoryDestination, lacking: str | None) -> None:
+    image, about = signed(destination)
+    companions = [companion_in(one, image) for one in about]
+    delivery = Delivery("app", destination, FAST)
+    assert delivery.put(tree_in(image), ["1"], companions)
+    gone = {"image": image, "signature": about[1]}.get(lacking or "")
+    if gone:
+        del destination.documents[gone.digest]
+    if lacking == "tag":
+        destination.tags["1"] = about[0].digest
+    assert delivery.put(tree_in(image), ["1"], companions) is (lacking is not None)
+
+
+def test_an_image_has_no_tag_where_its_signature_is_refused(destination: MemoryDestination) -> None:
+    image, (signature, _) = signed(destination)
+
+    def refuse(question: str) -> None:
+        if question.startswith(f"put {signature.digest}"):
+            raise ConflictError("the tag is immutable")
+
+    destination.before_each = refuse
+    with pytest.raises(ConflictError):
+        Delivery("app", destination, FAST).put(tree_in(image), ["1"], [companion_in(signature, image)])
+    assert (destination.tags, image.digest in destination.documents) == ({}, True)
+
+
+@pytest.mark.parametrize(
+    ("error", "hint"),
+    [
+        (TransientError("500", hint="wait"), "wait\nthe manifest names foreign layers, which docker's registry takes"),
+        (UnsupportedError("MANIFEST_INVALID"), "the manifest names foreign layers, which docker's registry takes"),
+        (AuthError("denied", hint="log in"), "log in"),
+    ],
+)
+@pytest.mark.parametrize("is_foreign", [True, False])
+def test_a_refused_manifest_with_foreign_layers_is_said_to_have_them(
+    destination: MemoryDestination, error: EcrdragError, hint: str, is_foreign: bool
+) -> None:
+    parcel = kinds.foreign_image() if is_foreign else parcel_of(HELLO)
+
+    def refuse(_: str) -> None:
+        raise type(error)(str(error), hint=error.hint)
+
+    destination.before_each = refuse
+    with pytest.raises(EcrdragError) as caught:
+        Delivery("app", destination, FAST).put(tree_in(parcel), ["1"])
+    assert caught.value.hint.startswith(hint if is_foreign else error.hint)
+    assert ("foreign" in caught.value.hint) is ("foreign" in hint and is_foreign)
+
+
+def test_the_blobs_of_what_is_about_an_image_have_fates_too() -> None:
+    image = parcel_of(HELLO)
+    sbom = kinds.sbom(image)
+    companion = companion_in(sbom, image)
+    (config, layer), (empty, file) = tree_in(image).blobs, companion.tree.blobs
+    assert blobs_of(tree_in(image), [companion, companion]) == (config, layer, empty, file)
+    found = fates_of(
+        tree_in(image), [config.digest, empty.digest, file.digest], [file.digest], Fate.UPLOADED, [companion]
+    )
+    fates = [Fate.EXISTED, Fate.LEFT_OUT, Fate.EXISTED, Fate.UPLOADED]
+    assert found == dict(zip((config.digest, layer.digest, empty.digest, file.digest), fates, strict=True))
 
 
 def test_fates_say_what_is_left_out_what_was_there_and_what_comes() -> None:

@@ -158,6 +158,8 @@ def test_a_tag_that_cannot_be_is_no_conflict_to_who_reads(registry: Registry) ->
 
 LIMIT = "You have reached your unauthenticated pull rate limit. https://www.docker.com/increase-rate-limit"
 
+IN_SIX_HOURS = format_datetime(datetime.now(timezone.utc) + timedelta(hours=6))
+
 
 @pytest.mark.parametrize(
     ("text", "after", "kind", "hint"),
@@ -171,8 +173,8 @@ LIMIT = "You have reached your unauthenticated pull rate limit. https://www.dock
         ("slow down", "9" * 5000, BusyError, "wait a little"),
         ("slow down", "tomorrow", BusyError, "wait a little"),
         ("slow down", "Fri, 31 Dec 1999 23:59:59 GMT", BusyError, "for 0 seconds"),
-        ("slow down", format_datetime(datetime.now(timezone.utc) + timedelta(hours=6)), TransferError, "seconds"),
-        ("slow down", str(int(datetime.now().timestamp()) + 20), BusyError, "seconds"),
+        pytest.param("slow down", IN_SIX_HOURS, TransferError, "seconds", id="in six hours"),
+        pytest.param("slow down", str(int(datetime.now().timestamp()) + 20), BusyError, "seconds", id="in a moment"),
         (LIMIT, "", TransferError, "who is logged in"),
         (LIMIT, "5", TransferError, "who is logged in"),
         ("Data limit exceeded", "", TransferError, "later"),

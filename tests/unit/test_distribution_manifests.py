@@ -13,6 +13,7 @@ from ecrdrag.reference import ImageReference
 from ecrdrag.registry.client import RegistryClient
 from ecrdrag.registry.distribution import DistributionSource
 from ecrdrag.registry.transport import BlobTransport
+from ecrdrag.schema1 import SIGNED, UNSIGNED
 from tests.images import hello_image, index_of
 from tests.scripted_registry import Registry, Reply, failing, scripted
 
@@ -39,7 +40,7 @@ def source(registry: Registry) -> Iterator[DistributionSource]:
         yield DistributionSource(client, transport, reference)
 
 
-def test_a_manifest_is_asked_for_in_all_four_kinds_by_one_request(
+def test_a_manifest_is_asked_for_in_all_four_kinds_by_one_request_and_rather_than_in_schema_1(
     registry: Registry, source: DistributionSource
 ) -> None:
     found = source.manifest(tag="1")
@@ -47,7 +48,9 @@ def test_a_manifest_is_asked_for_in_all_four_kinds_by_one_request(
     assert (found.raw, found.media_type, found.digest) == (RAW, OCI_MANIFEST, DIGEST)
     (asked,) = registry.asked
     assert (asked.method, asked.target) == ("GET", TAG)
-    assert set(asked.headers["accept"].split(", ")) == {OCI_MANIFEST, DOCKER_MANIFEST, OCI_INDEX, DOCKER_LIST}
+    *modern, signed, unsigned = asked.headers["accept"].split(", ")
+    assert set(modern) == {OCI_MANIFEST, DOCKER_MANIFEST, OCI_INDEX, DOCKER_LIST}
+    assert (signed, unsigned) == (f"{SIGNED};q=0.2", f"{UNSIGNED};q=0.1")
 
 
 def test_an_index_is_one(registry: Registry, source: DistributionSource) -> None:

@@ -20,8 +20,9 @@ from ecrdrag.errors import (
     UnsupportedError,
 )
 from ecrdrag.manifest import MAX_MANIFEST_SIZE, OCI_INDEX, OCI_MANIFEST
+from ecrdrag.reference import fallback_tag
 from ecrdrag.registry.client import RegistryClient
-from ecrdrag.registry.distribution_lists import fallback_tag, referrers
+from ecrdrag.registry.distribution_lists import referrers
 from tests.scripted_registry import Asked, Registry, Reply, failing, scripted
 
 SUBJECT = Digest.of(b"the subject")

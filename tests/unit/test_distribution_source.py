@@ -20,12 +20,13 @@ from ecrdrag.errors import (
     TransferError,
     TransientError,
 )
-from ecrdrag.manifest import Index, Manifest
+from ecrdrag.manifest import Document
 from ecrdrag.reference import ImageReference
 from ecrdrag.registry.auth import Login
 from ecrdrag.registry.client import RegistryClient
 from ecrdrag.registry.distribution import SMALL_BLOB, DistributionSource
 from ecrdrag.registry.transport import BlobTransport, LinkRefusedError
+from ecrdrag.schema1 import Schema1
 from ecrdrag.transfer.download import Download, download, fetch
 from ecrdrag.transfer.retry import RetryPolicy
 from tests.landing import Sink, blob_of
@@ -270,7 +271,7 @@ def test_an_abort_ends_who_reads_who_asks_and_who_comes(registry: Registry, sour
     registry.replies[LARGE_PATH] = registry.replies[TAG] = hang
     registry.replies[SMALL_PATH] = stall
     with ThreadPoolExecutor(3) as pool:
-        waiting: list[Future[Manifest | Index] | Future[bytes]] = [
+        waiting: list[Future[Document | Schema1] | Future[bytes]] = [
             pool.submit(read, source),
             pool.submit(read, source, SMALL),
         ]

@@ -15,6 +15,7 @@ from ecrdrag import manifest
 from ecrdrag.content import Descriptor, Digest, Platform
 from ecrdrag.errors import UnsupportedError
 from ecrdrag.manifest import Index, Manifest
+from ecrdrag.schema1 import SCHEMA1_TYPES
 
 CONFIG = Digest.of(b"config")
 LAYERS = (Digest.of(b"bottom"), Digest.of(b"top", "sha512"))
@@ -135,7 +136,7 @@ def test_an_image_may_have_no_layers_and_an_index_no_manifests() -> None:
 
 
 def test_members_we_don_t_know_are_no_reason_to_refuse() -> None:
-    document = image_document() | {"artifactType": "x", "subject": {}, "annotations": {"a": 1}}
+    document = image_document() | {"artifactType": "x", "annotations": {"a": 1}}
     assert isinstance(manifest.parse(encode(document)), Manifest)
 
 
@@ -150,12 +151,26 @@ def test_the_largest_manifest_is_read_and_a_larger_one_is_not() -> None:
 
 
 @pytest.mark.parametrize("declared", [True, False])
-@pytest.mark.parametrize("kind", manifest.SCHEMA1_TYPES)
+@pytest.mark.parametrize("kind", SCHEMA1_TYPES)
 def test_a_schema_1_manifest_is_refused_with_what_to_do(kind: str, declared: bool) -> None:
     raw = encode({"schemaVersion": 1, "name": "app", "fsLayers": [], "history": [], "signatures": []})
     with pytest.raises(UnsupportedError, match="schema 1") as caught:
         manifest.parse(raw, kind if declared else "")
     assert caught.value.hint
+
+
+@pytest.mark.parametrize("declared", [True, False])
+@pytest.mark.parametrize("kind", KINDS)
+def test_whoever_reads_schema_1_too_reads_the_rest_as_ever(kind: str, declared: bool) -> None:
+    raw = encode(document_of(kind))
+    assert manifest.parse_any(raw, kind if declared else "") == manifest.parse(raw, kind)
+
+
+@pytest.mark.parametrize("kind", ["", *SCHEMA1_TYPES])
+def test_schema_1_is_held_to_the_same_limit(kind: str) -> None:
+    raw = b"{".ljust(manifest.MAX_MANIFEST_SIZE + 1)  # not even read
+    with pytest.raises(UnsupportedError, match="a manifest of 4194305 bytes is over the limit of 4194304"):
+        manifest.parse_any(raw, kind)
 
 
 @pytest.mark.parametrize("document", [{}, {"schemaVersion": 2}, {"schemaVersion": 2, "layers": []}, {"mediaType": 1}])
@@ -278,7 +293,7 @@ DOCUMENTS = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(MEMBERS, inner, max_size=6),
     max_leaves=12,
 )
-ANY_KIND = st.sampled_from(["", *KINDS, *manifest.SCHEMA1_TYPES, "application/json"])
+ANY_KIND = st.sampled_from(["", *KINDS, *SCHEMA1_TYPES, "application/json"])
 
 
 def paths(document: object) -> list[list[str | int]]:

@@ -21,6 +21,8 @@ from ecrdrag.offer import offer
 from ecrdrag.shelf import Shelf
 from ecrdrag.transfer.progress import Progress, Silence
 from tests.images import Blob, ImageIndex, hello_image, image_of, index_of
+from tests.kinds import Parcel, cosign_signature, parcel_of, sbom, signature, wasm
+from tests.packed import packed
 from tests.saved import LAYER_TARS, Files, docker_save_old, oci_layout, tar_with
 
 HELLO = hello_image()
@@ -156,3 +158,33 @@ def test_documents_are_limited_together(archives: Archives, monkeypatch: pytest.
     monkeypatch.setattr(offering, "_MAX_SIZE", size - 1)
     with pytest.raises(UnsupportedError, match="the manifests of all images"):
         archives.shelf()
+
+
+def test_what_is_about_an_image_is_there_once_beside_every_name(archives: Archives) -> None:
+    image = wasm()
+    signed = cosign_signature(image)
+    for name in ("one.tar", "two.tar"):
+        archives.add(name, packed({"a.io/app:1": image, "b.io/other:1": image}, [signed, sbom(image)]))
+    assert sorted(lines(archives.shelf())) == sorted(
+        f"{name}{version}"
+        for name in ("app", "other")
+        for version in (":1", f":{signed.tag}", f"@{sbom(image).digest}")
+    )
+
+
+def test_what_is_about_something_lost_is_beside_that_in_whichever_order(archives: Archives) -> None:
+    materials = sbom(wasm())
+    about = [signature(signature(materials)), signature(materials), materials]
+    archives.add("one.tar", packed({"r.io/app:1": parcel_of(HELLO)}, about[:1]))
+    archives.add("two.tar", packed({"r.io/app:2": parcel_of(HELLO)}, about[1:]))
+    assert sorted(lines(archives.shelf())[2:]) == sorted(f"two@{one.digest}" for one in about)
+
+
+def test_tags_that_lead_in_a_circle_end_where_the_archive_says(archives: Archives) -> None:
+    one, two = sbom(wasm()), signature(wasm())
+    pair = [
+        Parcel(this.documents, this.blobs, tag=f"sha256-{that.digest.hex}.sig")
+        for this, that in ((one, two), (two, one))
+    ]
+    archives.add("lost.tar", packed({"r.io/app:1": parcel_of(HELLO)}, pair))
+    assert sorted(lines(archives.shelf())) == sorted(["app:1", *(f"lost:{each.tag}" for each in pair)])

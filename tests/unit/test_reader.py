@@ -6,10 +6,8 @@ import bz2
 import gzip
 import json
 import lzma
-import os
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -18,10 +16,10 @@ import zstandard
 from ecrdrag.archive.compress import Compression
 from ecrdrag.archive.convert import Conversion
 from ecrdrag.archive.reader import ArchiveReader
-from ecrdrag.archive.tar import TarMembers
 from ecrdrag.content import Descriptor, Digest
 from ecrdrag.errors import ArchiveError, EcrdragError, IntegrityError, NotFoundError, TransferError, UnsupportedError
 from ecrdrag.manifest import DOCKER_MANIFEST, OCI_MANIFEST, Index, Manifest
+from tests.archives import reading
 from tests.images import Image, hello_image, image_of, index_of, tar_of
 from tests.saved import (
     CONFIG,
@@ -35,19 +33,9 @@ from tests.saved import (
     docker_save_new,
     docker_save_old,
     oci_layout,
-    tar_with,
 )
 
 PLAIN_KINDS = {"old": docker_save_old(), "new": docker_save_new(), "skopeo": docker_archive()}
-
-
-@contextmanager
-def reading(files: Files, conversion: Conversion | None = None) -> Iterator[ArchiveReader]:
-    with tempfile.TemporaryFile() as file:
-        file.write(tar_with(files))
-        file.flush()
-        with ArchiveReader(TarMembers(os.dup(file.fileno()), "app.tar"), conversion) as reader:
-            yield reader
 
 
 def content_of(reader: ArchiveReader, blob: Descriptor) -> bytes:

@@ -1,4 +1,4 @@
-"""The choice of one image: indexes in indexes, platforms given or not, what is refused."""
+"""The choice of what a reference means: one image, several, all; indexes in indexes, platforms given or not."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from ecrdrag.content import Descriptor, Digest, Platform
 from ecrdrag.errors import BusyError, IntegrityError, NotFoundError, UnsupportedError
 from ecrdrag.manifest import OCI_CONFIG, OCI_INDEX, OCI_MANIFEST, Index, Manifest, parse
 from ecrdrag.reference import ImageReference
-from ecrdrag.resolve import MAX_CONFIG_SIZE, MAX_DOCUMENTS, MAX_INDEX_DEPTH, Image, Resolver, Wish
+from ecrdrag.resolve import ATTESTED, MAX_CONFIG_SIZE, Image, Resolver, Wish
 from ecrdrag.transfer.retry import RetryPolicy
+from ecrdrag.tree import MAX_DEPTH, MAX_DOCUMENTS
 
 REFERENCE = ImageReference.parse("123456789012.dkr.ecr.us-west-2.amazonaws.com/my/app:1")
 
@@ -36,7 +37,13 @@ class Shelf:
         pass
 
     def abort(self) -> None:
-        pass
+        raise AssertionError("other references are asked through it")
+
+    def measure(self, digest: Digest) -> int:
+        return len(self.blobs[digest])
+
+    def referrers(self, digest: Digest) -> tuple[Descriptor, ...]:
+        return ()
 
     def keep(self, content: bytes) -> dict[str, object]:
         self.blobs[Digest.of(content)] = content
@@ -74,10 +81,12 @@ def shelf() -> Shelf:
     return Shelf()
 
 
-def resolve(shelf: Shelf, root: bytes, wish: str, *, explicit: bool = True) -> Image:
+def resolve(shelf: Shelf, root: bytes, *wishes: str, explicit: bool = True, everything: bool = False) -> Image:
     shelf.root = root
-    resolver = Resolver(shelf, RetryPolicy(tries=1, base=0))
-    return resolver.resolve(REFERENCE, Wish(Platform.parse(wish), explicit))
+    wish = Wish(tuple(map(Platform.parse, wishes)), explicit, everything)
+    found = Resolver(shelf, "here", RetryPolicy(tries=1, base=0)).resolve(REFERENCE, wish)
+    assert isinstance(found, Image)
+    return found
 
 
 def plain_index(shelf: Shelf, platforms: Sequence[str]) -> bytes:
@@ -115,7 +124,7 @@ def test_what_does_not_run_is_not_taken_and_the_error_lists_what_there_is(
 def test_the_first_of_equal_images_is_taken(shelf: Shelf) -> None:
     first, second = shelf.image("linux/amd64"), shelf.image("linux/amd64", annotations={"second": "yes"})
     image = resolve(shelf, shelf.index((first, "linux/amd64"), (second, "linux/amd64")), "linux/amd64")
-    assert image.manifest.raw == first
+    assert image.tree.root.raw == first
 
 
 def test_attestations_are_no_images(shelf: Shelf) -> None:
@@ -132,7 +141,7 @@ def test_an_index_in_an_index_is_searched(shelf: Shelf) -> None:
 
 def test_indexes_may_not_lie_in_each_other_without_end(shelf: Shelf) -> None:
     deep = plain_index(shelf, ["linux/amd64"])
-    for _ in range(MAX_INDEX_DEPTH - 1):
+    for _ in range(MAX_DEPTH - 1):
         deep = shelf.index((deep, None))
     assert resolve(shelf, deep, "linux/amd64")
     with pytest.raises(UnsupportedError, match="deep"):
@@ -141,10 +150,10 @@ def test_indexes_may_not_lie_in_each_other_without_end(shelf: Shelf) -> None:
 
 def test_a_document_that_is_named_a_thousand_times_is_fetched_once(shelf: Shelf) -> None:
     deep = plain_index(shelf, ["linux/amd64"])
-    for _ in range(MAX_INDEX_DEPTH - 1):
+    for _ in range(MAX_DEPTH - 1):
         deep = shelf.index(*[(deep, None)] * 1000)
     assert resolve(shelf, deep, "linux/amd64")
-    assert len(shelf.asked) == MAX_INDEX_DEPTH + 1
+    assert len(shelf.asked) == MAX_DEPTH + 1
 
 
 def test_an_index_that_leads_to_too_many_documents_is_refused(shelf: Shelf) -> None:
@@ -183,6 +192,7 @@ def test_a_single_image_must_meet_an_explicit_wish_only(shelf: Shelf, caplog: py
     with pytest.raises(NotFoundError, match="is an image for linux/arm64, not for linux/amd64"):
         resolve(shelf, root, "linux/amd64")
     image = resolve(shelf, root, "linux/amd64", explicit=False)
+    assert image.manifest is not None
     assert image.manifest.raw == root
     assert "is an image for linux/arm64, this machine is linux/amd64" in caplog.text
 
@@ -200,23 +210,116 @@ def config_of(media_type: str, size: int) -> dict[str, object]:
     return {"mediaType": media_type, "digest": str(Digest.of(b"")), "size": size}
 
 
-@pytest.mark.parametrize(
-    ("changes", "said"),
-    [
-        (
-            {"config": config_of("application/vnd.cncf.helm.config.v1+json", 9)},
-            "is an artifact of type",
-        ),
-        ({"config": config_of(OCI_CONFIG, MAX_CONFIG_SIZE + 1)}, "is over the limit"),
-        (
-            {"layers": [config_of("application/vnd.docker.image.rootfs.foreign.diff.tar.gzip", 9)]},
-            "is not distributable",
-        ),
-    ],
-)
-def test_other_kinds_are_refused_before_a_blob_is_read(shelf: Shelf, changes: dict[str, object], said: str) -> None:
-    with pytest.raises(UnsupportedError, match=said):
-        resolve(shelf, shelf.image("linux/amd64", **changes), "linux/amd64")
+def test_a_config_that_is_too_large_is_refused_before_a_blob_is_read(shelf: Shelf) -> None:
+    root = shelf.image("linux/amd64", config=config_of(OCI_CONFIG, MAX_CONFIG_SIZE + 1))
+    with pytest.raises(UnsupportedError, match="is over the limit"):
+        resolve(shelf, root, "linux/amd64")
+
+
+HELM = config_of("application/vnd.cncf.helm.config.v1+json", 9)
+
+
+def test_an_artifact_is_taken_unless_a_platform_is_asked_for(shelf: Shelf) -> None:
+    root = shelf.image("linux/amd64", config=HELM)
+    image = resolve(shelf, root, "linux/amd64", explicit=False)
+    assert (image.manifest, image.platform, image.tree.root.raw) == (None, None, root)
+    with pytest.raises(NotFoundError, match="is no image for linux/amd64"):
+        resolve(shelf, root, "linux/amd64")
+
+
+def part_of(image: Image) -> list[bytes]:
+    return [document.raw for document in image.tree.documents]
+
+
+def attested_index(shelf: Shelf, platforms: Sequence[str]) -> tuple[bytes, dict[str, bytes]]:
+    """Make an index as BuildKit does: an attestation beside each image."""
+    images = {platform: shelf.image(platform) for platform in platforms}
+    proofs = {platform: shelf.image("unknown/unknown", about=platform) for platform in platforms}
+    document = json.loads(shelf.index(*((each, platform) for platform, each in images.items())))
+    for platform, proof in proofs.items():
+        entry = json.loads(shelf.index((proof, "unknown/unknown")))["manifests"][0]
+        document["manifests"].append({**entry, "annotations": {ATTESTED: str(Digest.of(images[platform]))}})
+    return json.dumps(document).encode(), {**images, **{f"proof of {each}": proof for each, proof in proofs.items()}}
+
+
+def test_several_platforms_keep_the_index_and_the_attestations_of_the_chosen(shelf: Shelf) -> None:
+    root, parts = attested_index(shelf, ["linux/amd64", "linux/arm64", "linux/s390x"])
+    image = resolve(shelf, root, "linux/s390x", "linux/amd64")
+    names = {raw: name for name, raw in {**parts, "root": root}.items()}
+    assert [names[raw] for raw in part_of(image)] == [
+        "linux/amd64", "linux/s390x", "proof of linux/amd64", "proof of linux/s390x", "root",
+    ]  # fmt: skip
+    assert image.manifest is not None
+    assert image.manifest.raw == parts["linux/s390x"]
+    assert str(image.platform) == "linux/s390x"
+
+
+def test_one_platform_alone_is_taken_out_of_its_index(shelf: Shelf) -> None:
+    root, parts = attested_index(shelf, ["linux/amd64", "linux/arm64"])
+    image = resolve(shelf, root, "linux/arm64")
+    assert (part_of(image), image.root.raw) == ([parts["linux/arm64"]], root)
+
+
+def test_each_of_several_platforms_must_be_there(shelf: Shelf) -> None:
+    root, _ = attested_index(shelf, ["linux/amd64", "linux/arm64"])
+    with pytest.raises(NotFoundError, match="no image for linux/s390x; it has linux/amd64, linux/arm64"):
+        resolve(shelf, root, "linux/amd64", "linux/s390x")
+    with pytest.raises(NotFoundError, match="is an image for linux/amd64, not for linux/arm64"):
+        resolve(shelf, shelf.image("linux/amd64"), "linux/amd64", "linux/arm64")
+
+
+def test_inner_indexes_stay_only_where_they_lead_to_what_was_chosen(shelf: Shelf) -> None:
+    left = plain_index(shelf, ["linux/amd64", "linux/riscv64"])
+    right = plain_index(shelf, ["linux/arm64"])
+    empty = plain_index(shelf, ["linux/s390x"])
+    root = shelf.index((left, None), (empty, None), (right, None))
+    image = resolve(shelf, root, "linux/arm64", "linux/amd64")
+    assert part_of(image) == [shelf.image("linux/amd64"), left, shelf.image("linux/arm64"), right, root]
+
+
+def test_everything_is_everything_and_docker_gets_what_this_machine_runs(shelf: Shelf) -> None:
+    root, parts = attested_index(shelf, ["linux/amd64", "linux/arm64"])
+    image = resolve(shelf, root, "linux/arm64", explicit=False, everything=True)
+    assert part_of(image) == [*parts.values(), root]
+    assert image.manifest is not None
+    assert image.manifest.raw == parts["linux/arm64"]
+
+
+def test_where_everything_has_nothing_for_this_machine_docker_gets_the_first(
+    shelf: Shelf, caplog: pytest.LogCaptureFixture
+) -> None:
+    root, parts = attested_index(shelf, ["linux/amd64", "linux/arm64"])
+    image = resolve(shelf, root, "linux/s390x", explicit=False, everything=True)
+    assert image.manifest is not None
+    assert image.manifest.raw == parts["linux/amd64"]
+    assert "docker load would get that for linux/amd64" in caplog.text
+    with pytest.raises(NotFoundError, match="no image for linux/s390x"):
+        resolve(shelf, root, "linux/s390x", everything=True)
+
+
+def test_everything_of_an_index_of_artifacts_has_nothing_for_docker(shelf: Shelf) -> None:
+    chart = shelf.image("linux/amd64", config=HELM)
+    root = shelf.index((chart, None))
+    image = resolve(shelf, root, "linux/amd64", explicit=False, everything=True)
+    assert (part_of(image), image.manifest) == ([chart, root], None)
+    with pytest.raises(NotFoundError, match="it has no image at all"):
+        resolve(shelf, root, "linux/amd64", explicit=False)
+
+
+def test_what_has_another_size_than_its_index_says_is_refused(shelf: Shelf) -> None:
+    document = json.loads(plain_index(shelf, ["linux/amd64"]))
+    document["manifests"][0]["size"] += 1
+    for everything in (False, True):
+        with pytest.raises(IntegrityError, match="its index says"):
+            resolve(shelf, json.dumps(document).encode(), "linux/amd64", everything=everything)
+
+
+def test_without_a_wish_all_comes_and_no_config_is_read(shelf: Shelf) -> None:
+    root, parts = attested_index(shelf, ["linux/amd64", "linux/arm64"])
+    shelf.root = root
+    found = Resolver(shelf, "here", RetryPolicy(tries=1, base=0)).resolve(REFERENCE, None)
+    assert isinstance(found, Image)
+    assert (part_of(found), found.manifest, dict(found.configs)) == ([*parts.values(), root], None, {})
 
 
 @pytest.mark.parametrize("config", [b"[]", b"{", b"\xff"])
@@ -237,5 +340,5 @@ def test_a_registry_that_is_busy_is_asked_for_the_manifest_again() -> None:
     busy = Busy()
     busy.root = busy.image("linux/amd64")
     reference = ImageReference.parse("123456789012.dkr.ecr.us-west-2.amazonaws.com/my/app:1")
-    Resolver(busy, RetryPolicy(base=0.0)).resolve(reference, Wish(Platform.parse("linux/amd64")))
+    Resolver(busy, "here", RetryPolicy(base=0.0)).resolve(reference, Wish((Platform.parse("linux/amd64"),)))
     assert len(busy.asked) == 3

@@ -29,7 +29,7 @@ MIB = 1024 * KIB
 def no_thread_left() -> Iterator[None]:
     before = threading.active_count()
     yield
-    assert threading.active_count() == before
+    assert threading.active_count() <= before  # those of an earlier test may end meanwhile
 
 
 class Board:

@@ -10,8 +10,8 @@ import pytest
 from ecrdrag import tree
 from ecrdrag.content import Descriptor, Digest
 from ecrdrag.errors import IntegrityError, UnsupportedError
-from ecrdrag.manifest import OCI_CONFIG, OCI_INDEX, OCI_MANIFEST, Index, Manifest, parse
-from ecrdrag.tree import MAX_DEPTH, Document, Tree, grow
+from ecrdrag.manifest import OCI_CONFIG, OCI_INDEX, OCI_MANIFEST, Document, Index, Manifest, parse
+from ecrdrag.tree import MAX_DEPTH, Tree, grow
 
 CONFIG = {"mediaType": OCI_CONFIG, "digest": str(Digest.of(b"{}")), "size": 2}
 
@@ -104,6 +104,6 @@ def test_a_blob_of_two_sizes_is_refused() -> None:
 def test_what_is_named_by_another_hash_than_ecr_s_is_refused_unread() -> None:
     shelf = Shelf()
     for root in (shelf.index([shelf.image("a")], algorithm="sha512"), shelf.image("b", algorithm="sha512")):
-        with pytest.raises(UnsupportedError, match="is named by sha512, and ECR knows sha256 only"):
+        with pytest.raises(UnsupportedError, match="is named by sha512: only sha256 is supported"):
             shelf.grow(root)
     assert shelf.read == []

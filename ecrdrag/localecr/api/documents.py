@@ -13,6 +13,9 @@ from typing import Final
 
 from ecrdrag import manifest
 from ecrdrag.content import Descriptor, Digest
+from ecrdrag.errors import UnsupportedError
+from ecrdrag.localecr.settings import SignedDigest
+from ecrdrag.schema1 import SCHEMA1_TYPES, Schema1
 
 # The two spellings of one thing: OCI image spec, "Compatibility Matrix" (media-types.md).
 _DOCKER_TO_OCI: Final[Mapping[str, str]] = {
@@ -29,6 +32,8 @@ _TRANSLATIONS: Final = {
     manifest.DOCKER_MANIFEST: (manifest.OCI_MANIFEST, _DOCKER_TO_OCI),
     manifest.OCI_MANIFEST: (manifest.DOCKER_MANIFEST, _OCI_TO_DOCKER),
 }
+# What a layer of schema 1, which has no types, counts as: containerd, core/remotes/docker/schema1/converter.go.
+_SCHEMA1_LAYER: Final = "application/vnd.docker.image.rootfs.diff.tar.gzip"
 _MAX_SIZE: Final = 2**63 - 1  # ImageSizeInBytes is a long in ECR's model
 
 
@@ -43,6 +48,8 @@ class Document:
     layer_count: int
     artifact_type: str
     subject: str
+    is_measured: bool = True
+    """Whether the sizes of the blobs are said; those of schema 1 are 0 here."""
 
     @property
     def needed_blobs(self) -> tuple[Descriptor, ...]:
@@ -55,8 +62,10 @@ class Document:
         return sum(blob.size for blob in self.blobs)
 
 
-def read(raw: bytes, media_type: str) -> Document:
+def read(raw: bytes, media_type: str, signed_digest: SignedDigest = SignedDigest.RAW) -> Document:
     """Read a manifest that is pushed with a media type, or without one when it names its own.
+
+    Schema 1 is among them; signed_digest says what its digest is of where it is signed.
 
     Raises UnsupportedError for what is no manifest, ValueError for one whose type is unknown or contradicted, whose
     blobs are too large, and for one that couldn't be written again: with half a surrogate pair, NaN, or too deep.
@@ -69,6 +78,8 @@ def read(raw: bytes, media_type: str) -> Document:
         raise ValueError("the manifest's mediaType is not the one it is pushed with")
     if not (media_type or declared):
         raise ValueError("neither the manifest nor the request says which media type it has")
+    if (media_type or declared) in SCHEMA1_TYPES:
+        return _schema1(Schema1.parse(raw, media_type), signed_digest)
     parsed = manifest.parse(raw, media_type)
     artifact_type = _text(document, "artifactType")
     subject = document.get("subject")
@@ -87,11 +98,22 @@ def read(raw: bytes, media_type: str) -> Document:
     return read
 
 
+def nameless(raw: bytes) -> str:
+    """Name the media type of what is pushed under none: schema 1's, which can't say its own; else empty.
+
+    Docker before 1.10 pushed so: docker distribution, docs/spec/manifest-v2-1.md, has "application/json" for it, too.
+    """
+    try:
+        return Schema1.parse(raw).media_type
+    except UnsupportedError:
+        return ""
+
+
 def translate(raw: bytes, media_type: str, accepted: Collection[str]) -> tuple[bytes, str]:
     """Return the manifest in a form that is accepted, itself when there is none.
 
-    Schema 2 and OCI manifests become each other; indexes stay: Amazon ECR user guide, "Container image manifest
-    format support". The result has another digest than the image.
+    Schema 2 and OCI manifests become each other; indexes and schema 1 stay: Amazon ECR user guide, "Container image
+    manifest format support". The result has another digest than the image.
     """
     target, words = _TRANSLATIONS.get(media_type, ("", {}))
     if not accepted or media_type in accepted or target not in accepted:
@@ -102,6 +124,19 @@ def translate(raw: bytes, media_type: str, accepted: Collection[str]) -> tuple[b
     layers = document["layers"]
     document["layers"] = [_spell(layer, words) for layer in layers] if isinstance(layers, list) else layers
     return _write(document), target
+
+
+def _schema1(parsed: Schema1, signed_digest: SignedDigest) -> Document:
+    return Document(
+        digest=Digest.of(parsed.raw) if signed_digest is SignedDigest.RAW else parsed.digest,
+        media_type=parsed.media_type,
+        blobs=_distinct(Descriptor(_SCHEMA1_LAYER, layer, 0) for layer in parsed.layers),
+        children=(),
+        layer_count=len(parsed.layers),
+        artifact_type="",
+        subject="",
+        is_measured=False,
+    )
 
 
 def _check_encoding(raw: bytes) -> None:

@@ -55,7 +55,8 @@ def _tag(call: Call) -> str:
 def _document(call: Call, raw: bytes) -> Document:
     # ECR says "Invalid JSON syntax" of every manifest that it doesn't take: aws/aws-cli#8620, containers-roadmap#2306.
     try:
-        document = documents.read(raw, call.parameters.text("imageManifestMediaType"))
+        media_type = call.parameters.text("imageManifestMediaType")
+        document = documents.read(raw, media_type, call.settings.signed_digest)
     except (UnsupportedError, ValueError):
         raise invalid_parameter(_MANIFEST, "Invalid JSON syntax") from None
     if document.layer_count > call.settings.max_layers:
@@ -81,7 +82,7 @@ def keep(call: Call, records: Records, repository: Repository, document: Documen
         media_type=document.media_type,
         artifact_type=document.artifact_type,
         subject=document.subject,
-        size=document.blob_size or _largest(records, repository.id, document),
+        size=_size(records, repository.id, document),
         pushed=call.now,
         raw=raw,
     )
@@ -95,6 +96,14 @@ def _restore(call: Call, records: Records, repository: Repository, image: Image)
         return False
     records.activate_image(repository.id, image.digest, call.now)
     return True
+
+
+def _size(records: Records, repository: int, document: Document) -> int:
+    """Give DescribeImages' imageSizeInBytes: what the manifest says, else what its layers have here."""
+    if document.is_measured:
+        return document.blob_size or _largest(records, repository, document)
+    layers = (records.layer(repository, str(blob.digest)) for blob in document.blobs)
+    return sum(layer.size for layer in layers if layer)
 
 
 def _largest(records: Records, repository: int, document: Document) -> int:

@@ -19,13 +19,14 @@ from pathlib import Path
 from typing import Final
 
 from ecrdrag.content import Digest
-from ecrdrag.errors import ArchiveError
+from ecrdrag.errors import ArchiveError, UnsupportedError
 from ecrdrag.localecr.names import RepositoryKey
 from ecrdrag.localecr.storage.blobs import ALGORITHM, Blobs
 from ecrdrag.localecr.storage.database import Database
 from ecrdrag.localecr.storage.keys import Keys
 from ecrdrag.localecr.storage.layers import LayerTable
 from ecrdrag.localecr.storage.store import KEYS, METADATA, locked
+from ecrdrag.schema1 import Schema1
 
 _READ_SIZE: Final = 1024 * 1024
 _AHEAD: Final = 4  # blobs in the queue of each thread that hashes
@@ -189,11 +190,11 @@ class _Rows(LayerTable):
 
     def _images(self) -> Iterator[str]:
         rows = self._run(
-            "SELECT account, region, name, digest, raw FROM image JOIN repository ON repository.id = repository"
+            "SELECT account, region, name, digest, media_type, raw FROM image"
+            " JOIN repository ON repository.id = repository"
         )
-        for *key, digest, raw in rows:
-            is_known = digest.partition(":")[0] in hashlib.algorithms_available
-            if not is_known or str(Digest.of(raw, digest.partition(":")[0])) != digest:
+        for *key, digest, media_type, raw in rows:
+            if not _is_named(digest, media_type, raw):
                 yield f"{_arn(key)}: image {digest} holds another manifest"
 
     def _references(self) -> Iterator[str]:
@@ -228,6 +229,17 @@ class _Rows(LayerTable):
             size = blobs.upload_size(upload)
             if size < received:
                 yield f"{_arn(key)}: upload {upload} has {size} bytes of the {received} that were acknowledged"
+
+
+def _is_named(digest: str, media_type: str, raw: bytes) -> bool:
+    """Tell whether a digest is a manifest's; that of signed schema 1 may be of what is signed: Settings says which."""
+    algorithm = digest.partition(":")[0]
+    if algorithm in hashlib.algorithms_available and str(Digest.of(raw, algorithm)) == digest:
+        return True
+    try:
+        return str(Schema1.parse(raw, media_type).digest) == digest
+    except UnsupportedError:
+        return False
 
 
 def _is_json(text: str) -> bool:

@@ -22,6 +22,8 @@ _GET: Final = "BatchGetImage"
 _DELETE: Final = "BatchDeleteImage"
 # MediaTypeList in ECR's model has at most so many.
 _MAX_TYPES: Final = 100
+# What docker pushed manifests as before they had types of their own.
+_VAGUE: Final = ("", "application/json")
 
 
 def get(visit: Visit) -> Answer:
@@ -38,13 +40,14 @@ def put(visit: Visit) -> Answer:
     raw = _body(visit)
     visit.ensure_repository()
     members: dict[str, object] = {**_image_id(visit)}
-    kind = visit.request.headers.get("Content-Type", "").partition(";")[0].strip()
+    kind = _kind(visit, raw)
     if kind:
         members["imageManifestMediaType"] = kind
     visit.run("PutImage", {"imageManifest": _text(raw), **members}, fine="ImageAlreadyExistsException")
-    digest = str(Digest.of(raw))
+    document = documents.read(raw, kind, visit.registry.settings.signed_digest)
+    digest = str(document.digest)
     location = {"Location": f"{visit.url}/manifests/{digest}", "Docker-Content-Digest": digest}
-    headers = {**location, **_subject(documents.read(raw, kind).subject)}
+    headers = {**location, **_subject(document.subject)}
     return Answer(HTTPStatus.CREATED, headers, summary="manifest put")
 
 
@@ -56,6 +59,11 @@ def delete(visit: Visit) -> Answer:
     elif refused := failure(visit, _DELETE, visit.run(_DELETE, {"imageIds": [_image_id(visit)]})):
         raise refused
     return Answer(HTTPStatus.ACCEPTED, {}, summary="manifest deleted")
+
+
+def _kind(visit: Visit, raw: bytes) -> str:
+    kind = visit.request.headers.get("Content-Type", "").partition(";")[0].strip()
+    return documents.nameless(raw) or kind if kind in _VAGUE else kind
 
 
 def _find(visit: Visit) -> Parameters:

@@ -1,0 +1,221 @@
+"""Own what a pull and a copy do before a layer moves: references resolved, companions found, images in their form.
+
+The stories may enter.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+from urllib.parse import urlsplit
+
+from ecrdrag.content import BlobSource, Descriptor, Digest
+from ecrdrag.conversion.converter import Converter
+from ecrdrag.conversion.rewrite import subset
+from ecrdrag.errors import EcrdragError, NotFoundError
+from ecrdrag.manifest import FOREIGN_LAYER_TYPES
+from ecrdrag.reference import ImageReference
+from ecrdrag.referrers import companions_of
+from ecrdrag.registry.ends import Source
+from ecrdrag.resolve import Image, Resolver, Wish
+from ecrdrag.schema1 import Schema1
+from ecrdrag.transfer.crew import side_by_side
+from ecrdrag.transfer.retry import RetryPolicy
+from ecrdrag.tree import Companion, Tree
+
+log = logging.getLogger(__name__)
+
+_SHOWN: Final = 20  # problems in a message
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """Say what to look for: the images wished for, all where there is no wish, and what is about them.
+
+    types are those of the artifacts about images; none are all, and None is for nothing about them.
+    """
+
+    wish: Wish | None
+    types: Collection[str] | None
+    retry: RetryPolicy
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a reference means and where it comes from; companions are about documents of it."""
+
+    reference: ImageReference
+    source: Source
+    image: Image | Schema1
+    companions: tuple[Companion, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Why a reference can't be had."""
+
+    reference: ImageReference
+    error: EcrdragError
+
+
+def survey(
+    references: Sequence[ImageReference], open_source: Callable[[ImageReference], Source], wanted: Survey
+) -> tuple[tuple[Found, ...], tuple[Problem, ...]]:
+    """Look at all references side by side, each once; what can't be had is no reason to stop."""
+    sources: dict[ImageReference, Source] = {}
+    found: dict[ImageReference, Found] = {}
+    problems: dict[ImageReference, Problem] = {}
+    distinct = tuple(dict.fromkeys(references))
+    opening = threading.Lock()  # who we are there is found out once
+
+    def look(reference: ImageReference) -> None:
+        try:
+            with opening:
+                sources[reference] = open_source(reference)
+            found[reference] = look_at(reference, sources[reference], wanted)
+        except EcrdragError as error:
+            problems[reference] = Problem(reference, error)
+
+    def abort() -> None:
+        for source in tuple(sources.values()):
+            source.abort()
+
+    side_by_side("survey", distinct, look, abort)
+    return (
+        tuple(found[each] for each in distinct if each in found),
+        tuple(problems[each] for each in distinct if each in problems),
+    )
+
+
+def look_at(reference: ImageReference, source: Source, wanted: Survey) -> Found:
+    """Resolve one reference; raises EcrdragError."""
+    image = Resolver(source, reference.name, wanted.retry).resolve(reference, wanted.wish)
+    if wanted.types is None or isinstance(image, Schema1):
+        return Found(reference, source, image)
+    companions = companions_of(image.tree.documents, source, reference.name, wanted.types, wanted.retry)
+    if image.tree.root is not image.root:
+        _say_what_stays(reference, companions_of((image.root,), source, reference.name, wanted.types, wanted.retry))
+    return Found(reference, source, image, companions)
+
+
+def all_problems(problems: Sequence[Problem], count: int) -> EcrdragError:
+    """Make one error of the problems of count references: of the first one's kind, with all of them in its text."""
+    first = problems[0].error
+    if count > 1:
+        lines = [f"  {one.reference}: {one.error}" for one in problems[:_SHOWN]]
+        more = [f"  and {len(problems) - _SHOWN} more"] if len(problems) > _SHOWN else []
+        first.args = ("\n".join([f"{len(problems)} of {count} references can't be pulled:", *lines, *more]),)
+        first.hint = "\n".join(filter(None, [first.hint, "--keep-going pulls the others"]))
+    return first
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What one reference brings, in its final form; ways are those of blobs that don't come from its source.
+
+    left_out are the layers that nobody has, or that aren't wanted from where they are.
+    """
+
+    found: Found
+    image: Image
+    ways: Mapping[Digest, BlobSource]
+    left_out: tuple[Descriptor, ...]
+
+    @property
+    def trees(self) -> tuple[Tree, ...]:
+        """The image and what is about it."""
+        return (self.image.tree, *(one.tree for one in self.found.companions))
+
+    @property
+    def brought(self) -> tuple[Descriptor, ...]:
+        """The blobs of all of them that aren't left out."""
+        out = {blob.digest for blob in self.left_out}
+        return tuple(blob for tree in self.trees for blob in tree.blobs if blob.digest not in out)
+
+
+def prepare(
+    found: Found, converter: Converter, foreign: BlobSource | None, *, only_chosen: bool, retry: RetryPolicy
+) -> Load:
+    """Bring what was found into the form that is wanted; foreign is where layers come from that no registry has.
+
+    only_chosen has an index written anew without what wasn't chosen. What people should know is said.
+    """
+    image, ways = _converted(found, converter)
+    if only_chosen:
+        image = replace(image, tree=subset(image.tree))
+    kept = _still(found, image)
+    absent = _foreign(image.tree, found.source, retry)
+    elsewhere = [blob for blob in absent if blob.urls and foreign is not None]
+    left_out = tuple(blob for blob in absent if blob not in elsewhere)
+    for blob in left_out:
+        hint = f": --foreign-layers fetches it from {_hosts(blob.urls)}" if blob.urls else ""
+        log.warning("%s: left out layer %s, which is not distributable%s", found.reference, blob.digest, hint)
+    if foreign is not None:
+        ways = {**ways, **dict.fromkeys((blob.digest for blob in elsewhere), foreign)}
+    return Load(kept, image, ways, left_out)
+
+
+def _converted(found: Found, converter: Converter) -> tuple[Image, Mapping[Digest, BlobSource]]:
+    if converter.needs(found.image):
+        done = converter.convert(found.image, found.source, found.reference.name)
+        return done.image, done.blobs
+    assert isinstance(found.image, Image)  # schema 1 always needs it
+    return found.image, {}
+
+
+def _still(found: Found, image: Image) -> Found:
+    """Keep of what was found what is still about an image in its final form."""
+    before = found.image.digest if isinstance(found.image, Schema1) else found.image.tree.root.digest
+    if image.tree.root.digest == before:
+        return found
+    log.warning("%s: %s becomes %s, as it was changed on the way", found.reference, before, image.tree.root.digest)
+    kept = _about(found.companions, image.tree)
+    if dropped := len(found.companions) - len(kept):
+        log.warning("%s: %d referrers are about what was changed, and are left out", found.reference, dropped)
+    return replace(found, companions=kept)
+
+
+def _about(companions: Iterable[Companion], tree: Tree) -> tuple[Companion, ...]:
+    """Leave out what is about none of a tree's documents, nor about what is about these."""
+    known = {document.digest for document in tree.documents}
+    kept = []
+    for one in companions:  # in this order: what is about a companion stands behind it
+        if one.subject in known:
+            kept.append(one)
+            known.update(document.digest for document in one.tree.documents)
+    return tuple(kept)
+
+
+def _foreign(tree: Tree, source: Source, retry: RetryPolicy) -> tuple[Descriptor, ...]:
+    """List the layers that registries need not hold, and this one doesn't."""
+    return tuple(
+        blob
+        for blob in tree.blobs
+        if blob.media_type in FOREIGN_LAYER_TYPES and not _is_there(blob.digest, source, retry)
+    )
+
+
+def _is_there(digest: Digest, source: Source, retry: RetryPolicy) -> bool:
+    try:
+        retry.insist(lambda: source.measure(digest), f"blob {digest}")
+    except NotFoundError:
+        return False
+    return True
+
+
+def _say_what_stays(reference: ImageReference, companions: Sequence[Companion]) -> None:
+    if companions:
+        log.warning(
+            "%s: %d referrers are about the index as a whole, not about the image taken out of it: "
+            "--platform all takes both",
+            reference,
+            len(companions),
+        )
+
+
+def _hosts(urls: Sequence[str]) -> str:
+    """Name hosts alone: a URL may hold a signature."""
+    return ", ".join(dict.fromkeys(urlsplit(url).hostname or "nowhere" for url in urls))
