@@ -73,6 +73,22 @@ def suite_of(
     return tuple(taken)
 
 
+def check_tags(where: str, aims: Sequence[Aim], trees: Sequence[Tree], suites: Sequence[Sequence[Companion]]) -> None:
+    """Refuse two things under one tag of a repository, all of whose images these are with what is about them.
+
+    Two repositories may have different signatures of one image: an archive of both doesn't say which are whose.
+    """
+    owners: dict[str, Digest] = {}
+    for aim, tree, suite in zip(aims, trees, suites, strict=True):
+        tagged = [(one.tag, tree.root.digest) for one in aim.references]
+        for tag, digest in [*tagged, *((one.tag, one.tree.root.digest) for one in suite)]:
+            if tag and owners.setdefault(tag, digest) != digest:
+                raise UsageError(
+                    f"{where}: {aim.references[0].name}:{tag} would be two things: {owners[tag]} and {digest}",
+                    hint="pull each image with its referrers into an archive of its own, and push one after the other",
+                )
+
+
 def _wished(archive: ArchiveReader, wish: str) -> ArchivedImage:
     if image := choose(archive.images, wish, archive.where):
         return image

@@ -13,7 +13,7 @@ from functools import partial
 from typing import Final
 
 from ecrdrag.content import BlobSource, Descriptor, Digest, Verifier
-from ecrdrag.errors import IntegrityError, RepositoryNotFoundError, TransferError, UnsupportedError
+from ecrdrag.errors import ConflictError, IntegrityError, RepositoryNotFoundError, TransferError, UnsupportedError
 from ecrdrag.manifest import FOREIGN_LAYER_TYPES, Document, Manifest
 from ecrdrag.reference import ImageReference
 from ecrdrag.registry.ends import Destination, RepositorySettings
@@ -29,6 +29,11 @@ log = logging.getLogger(__name__)
 _FOREIGN_HINT: Final = (
     "the manifest names foreign layers, which docker's registry takes only from URLs that its settings allow: "
     "validation.manifests.urls.allow"
+)
+# There is no other tag to choose: cosign looks for what is about an image under this one alone.
+_CONFLICT_HINT: Final = (
+    "the repository holds other signatures, or the like, of {subject} under that tag, which can't be moved: "
+    "copy the image, or pull and push it, without --referrers"
 )
 
 
@@ -97,8 +102,16 @@ class Delivery:
         if not companions:
             return any([self._put(tree.root, tag) for tag in tags])  # noqa: C419 - all of them
         found = [self._put(tree.root, None)]
-        found += [self.put(companion.tree, [companion.tag]) for companion in companions]
+        found += [self._put_companion(companion) for companion in companions]
         return any([*found, *(self._put(tree.root, tag) for tag in tags if tag)])
+
+    def _put_companion(self, companion: Companion) -> bool:
+        try:
+            return self.put(companion.tree, [companion.tag])
+        except ConflictError as error:
+            if companion.tag:
+                error.hint = _CONFLICT_HINT.format(subject=companion.subject)
+            raise
 
     def _put(self, document: Document, tag: str | None) -> bool:
         what = f"the manifest {document.digest}"

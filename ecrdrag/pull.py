@@ -102,9 +102,9 @@ def pull(
     if problems and not (options.keep_going and found):
         raise all_problems(problems, len(found) + len(problems))
     for problem in problems:
-        log.error("%s: %s", problem.reference, problem.error)
+        log.error("%s", problem)
     with Converter(options.layers, jobs=options.jobs, retry=options.retry, stage=stage) as converter:
-        cargo = _Cargo([_prepared(each, converter, foreign, options) for each in found])
+        cargo = _Cargo([_prepared(each, converter, foreign, options) for each in found], foreign)
         plan = cargo.plan()
         if _already_there(path, plan, options.force):
             sweep(path)
@@ -129,13 +129,14 @@ def _prepared(found: Found, converter: Converter, foreign: BlobSource | None, op
 class _Cargo:
     """All that goes into the archive: references of one image are its names, and blobs of several come once."""
 
-    def __init__(self, loads: Sequence[Load]) -> None:
-        self._loads = loads
+    def __init__(self, loads: Sequence[Load], foreign: BlobSource | None) -> None:
+        self._loads, self._foreign = loads, foreign
         by_digest: dict[Digest, list[Load]] = {}
         for load in loads:
             by_digest.setdefault(load.image.tree.root.digest, []).append(load)
-        self.images = tuple(_pulled(alike) for alike in by_digest.values())
+        self.images = tuple(_pulled(alike, self._left_out) for alike in by_digest.values())
         _check_names(self.images)
+        _check_tags(self.images)
 
     @property
     def _left_out(self) -> Set[Digest]:
@@ -145,20 +146,24 @@ class _Cargo:
 
     @property
     def source(self) -> BlobSource:
-        """Read every blob from where it is: what lies here goes before what is far away."""
-        ways: dict[Digest, BlobSource] = {}
-        for load in self._loads:
-            ways |= load.ways
-        for load in self._loads:
-            ways = {blob.digest: load.found.source for blob in load.brought} | ways
-        return Routes(self._loads[0].found.source, ways)
+        """Read every blob from where it is: here, else from a registry that has it, else from where strangers say."""
+        ways = [each for load in self._loads for each in load.ways.items()]
+        strange = {digest: way for digest, way in ways if way is self._foreign}
+        here = {digest: way for digest, way in ways if way is not self._foreign}
+        far = {
+            blob.digest: load.found.source
+            for load in reversed(self._loads)
+            for blob in load.brought
+            if blob.digest not in load.ways
+        }
+        return Routes(self._loads[0].found.source, {**strange, **far, **here})
 
     def plan(self) -> ArchivePlan:
         """Lay out the archive."""
         companions = {(one.tree.root.digest, one.tag): one for image in self.images for one in image.companions}
         return plan_archive(
             [
-                PlannedImage(tuple(map(ImageName.of, each.references)), each.image.tree.documents, each.image.manifest)
+                PlannedImage(_names(each.references), each.image.tree.documents, each.image.manifest)
                 for each in self.images
             ],
             [PlannedCompanion(one.tree.documents, one.tag) for one in companions.values()],
@@ -167,10 +172,16 @@ class _Cargo:
         )
 
 
-def _pulled(alike: Sequence[Load]) -> PulledImage:
+def _names(references: Sequence[ImageReference]) -> tuple[ImageName, ...]:
+    """Name an image by its references, some of which may come to the same: with a digest, or as an ARN."""
+    return tuple(dict.fromkeys(map(ImageName.of, references)))
+
+
+def _pulled(alike: Sequence[Load], without: Set[Digest]) -> PulledImage:
     companions = {(one.tree.root.digest, one.tag): one for load in alike for one in load.found.companions}
     references = tuple(load.found.reference for load in alike)
-    return PulledImage(references, alike[0].image, tuple(companions.values()), alike[0].left_out)
+    left_out = tuple(blob for blob in alike[0].left_out if blob.digest in without)
+    return PulledImage(references, alike[0].image, tuple(companions.values()), left_out)
 
 
 def _check_names(images: Sequence[PulledImage]) -> None:
@@ -187,11 +198,26 @@ def _check_names(images: Sequence[PulledImage]) -> None:
                 )
 
 
+def _check_tags(images: Sequence[PulledImage]) -> None:
+    """Refuse two companions of one tag, as of one image signed in two repositories: a push would lose the first."""
+    owners: dict[str, Companion] = {}
+    for image in images:
+        for one in image.companions:
+            first = owners.setdefault(one.tag, one) if one.tag else one
+            if first.tree.root.digest != one.tree.root.digest:
+                raise UsageError(
+                    f"{', '.join(map(str, image.references))}: {first.tree.root.digest} and {one.tree.root.digest} are "
+                    f"both tagged {one.tag}, in different repositories",
+                    hint="pull one of the images into a file of its own",
+                )
+
+
 def _say_what_docker_does(load: Load) -> None:
     image, reference = load.image, load.found.reference
     if image.manifest is None:
-        kind = image.tree.root.descriptor.artifact_type or image.tree.root.media_type
-        log.warning("%s: docker load can't read this: it is no container image, but of type %s", reference, kind)
+        kind = image.tree.root.descriptor.artifact_type
+        what = f"is no container image, but of type {kind}" if kind else "holds no container image"
+        log.warning("%s %s: docker load can't make an image of it", reference, what)
     elif any(layer.media_type.endswith("zstd") for layer in image.manifest.layers):
         log.warning("%s has zstd layers, which docker reads from version 23 on: --layers gzip converts them", reference)
 

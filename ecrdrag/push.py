@@ -12,12 +12,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from ecrdrag.aim import Aim, aims_of, suite_of
+from ecrdrag.aim import Aim, aims_of, check_tags, suite_of
 from ecrdrag.archive.contents import ArchivedCompanion, ArchivedImage
 from ecrdrag.archive.reader import ArchiveReader
 from ecrdrag.content import Descriptor, Digest
 from ecrdrag.delivery import Delivery, Fate, blobs_of, check_hollow, check_root, fates_of
-from ecrdrag.errors import ArchiveError
+from ecrdrag.errors import ArchiveError, UnsupportedError
 from ecrdrag.manifest import FOREIGN_LAYER_TYPES, Document, Index
 from ecrdrag.reference import ImageReference
 from ecrdrag.registry.ends import Destination, RepositorySettings
@@ -31,6 +31,7 @@ __all__ = ["Fate", "PushOptions", "Pushed", "PushedImage", "Stage", "push"]
 log = logging.getLogger(__name__)
 
 _SHOWN: Final = 50  # images in a message
+_MAX_SIZE: Final = 256 * 1024 * 1024  # bytes of all documents that go up, which are kept; real ones have some KiB
 _NOWHERE: Final = "unknown"  # BuildKit, docs/attestations: the platform of what says something about an image
 _PULL_HINT: Final = (
     "registries take an index only together with all that it names: pull that with --platform all, "
@@ -88,8 +89,9 @@ def push(
     cargos = _by_repository(aims_of(archive, reference, options.image), open_destination, options.retry)
     there = [cargo.delivery.has_repository(cargo.aims[0].image.digest, options.create) for cargo in cargos]
     _prepare(archive, [aim.image for cargo in cargos for aim in cargo.aims], stage)
-    company = _Company(archive)
-    loads = [_load(archive, company, cargo, exists, options) for cargo, exists in zip(cargos, there, strict=True)]
+    documents = _Documents(archive)
+    company = _Company(archive, documents)
+    loads = [_load(documents, company, cargo, exists, options) for cargo, exists in zip(cargos, there, strict=True)]
     company.say_what_stays(is_chosen=options.image is not None)
     if not options.dry_run:
         for load in loads:
@@ -147,9 +149,11 @@ def _prepare(archive: ArchiveReader, images: Sequence[ArchivedImage], stage: Sta
         archive.prepare(images, lambda _: None)
 
 
-def _load(archive: ArchiveReader, company: _Company, cargo: _Cargo, exists: bool, options: PushOptions) -> _Load:
-    trees = [_tree(archive, aim) for aim in cargo.aims]
+def _load(documents: _Documents, company: _Company, cargo: _Cargo, exists: bool, options: PushOptions) -> _Load:
+    archive = documents.archive
+    trees = [_tree(documents, aim) for aim in cargo.aims]
     suites = [company.of(tree) for tree in trees]
+    check_tags(archive.where, cargo.aims, trees, suites)
     found = (blob for tree, suite in zip(trees, suites, strict=True) for blob in blobs_of(tree, suite))
     blobs = {blob.digest: blob for blob in found if not _stays_out(archive, blob)}
     missing = cargo.delivery.lacking(blobs.values()) if exists else set(blobs)
@@ -163,17 +167,45 @@ def _load(archive: ArchiveReader, company: _Company, cargo: _Cargo, exists: bool
     return _Load(cargo.delivery, exists, tuple(images), tuple(blobs[digest] for digest in blobs if digest in missing))
 
 
-def _tree(archive: ArchiveReader, aim: Aim) -> Tree:
-    root = archive.root(aim.image)
-    tree = grow(root, lambda entry: _child(archive, root, entry))
+class _Documents:
+    """Give the documents of an archive, each read and kept once: thousands of them may name the same ones."""
+
+    def __init__(self, archive: ArchiveReader) -> None:
+        self.archive = archive
+        self._known: dict[Digest, Document] = {}
+        self._size = 0
+
+    def root(self, image: ArchivedImage) -> Document:
+        """Give the document that an image is."""
+        return self._kept(self.archive.root(image))
+
+    def of(self, digest: Digest) -> Document:
+        """Give the document that has this digest; raise ArchiveError when it isn't there."""
+        return self._known.get(digest) or self._kept(self.archive.manifest(digest=digest))
+
+    def _kept(self, document: Document) -> Document:
+        if document.digest not in self._known:
+            self._size += len(document.raw)
+            if self._size > _MAX_SIZE:
+                raise UnsupportedError(
+                    f"{self.archive.where}: the manifests of what is to go up have more than {_MAX_SIZE} bytes",
+                    hint="push one image at a time, with --image",
+                )
+        return self._known.setdefault(document.digest, document)
+
+
+def _tree(documents: _Documents, aim: Aim) -> Tree:
+    root = documents.root(aim.image)
+    tree = grow(root, lambda entry: _child(documents, root, entry))
     for reference in aim.references:
-        check_root(archive.where, tree, reference)
+        check_root(documents.archive.where, tree, reference)
     return tree
 
 
-def _child(archive: ArchiveReader, root: Document, entry: Descriptor) -> Document:
+def _child(documents: _Documents, root: Document, entry: Descriptor) -> Document:
+    archive = documents.archive
     try:
-        document = archive.manifest(digest=entry.digest)
+        document = documents.of(entry.digest)
     except ArchiveError as error:
         place = f" for {entry.platform}" if entry.platform else ""
         there = {one.digest for one in root.manifests if archive.holds(one)} if isinstance(root, Index) else set()
@@ -189,8 +221,8 @@ def _child(archive: ArchiveReader, root: Document, entry: Descriptor) -> Documen
 class _Company:
     """Give what an archive has about images, each read once, and note what isn't asked for."""
 
-    def __init__(self, archive: ArchiveReader) -> None:
-        self._archive = archive
+    def __init__(self, archive: ArchiveReader, documents: _Documents) -> None:
+        self._archive, self._documents = archive, documents
         self._there = archive.companions
         self._trees: dict[Digest, Tree] = {}
 
@@ -209,11 +241,11 @@ class _Company:
     def _read(self, one: ArchivedCompanion) -> Tree:
         if one.digest not in self._trees:
             with _about(one):
-                self._trees[one.digest] = grow(self._archive.manifest(digest=one.digest), self._child)
+                self._trees[one.digest] = grow(self._documents.of(one.digest), self._child)
         return self._trees[one.digest]
 
     def _child(self, entry: Descriptor) -> Document:
-        document = self._archive.manifest(digest=entry.digest)
+        document = self._documents.of(entry.digest)
         check_child(self._archive.where, document, entry)
         return document
 

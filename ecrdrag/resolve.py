@@ -12,20 +12,22 @@ from typing import Final
 
 from ecrdrag.content import BlobSource, Descriptor, Digest, Platform
 from ecrdrag.errors import NotFoundError, UnsupportedError
-from ecrdrag.manifest import INDEX_TYPES, Document, Index, Manifest, parse_object
+from ecrdrag.manifest import INDEX_TYPES, MANIFEST_TYPES, Document, Index, Manifest, parse_object
 from ecrdrag.reference import ImageReference
 from ecrdrag.registry.ends import Source
-from ecrdrag.schema1 import Schema1
+from ecrdrag.schema1 import SCHEMA1_TYPES, Schema1
 from ecrdrag.transfer.crew import side_by_side
 from ecrdrag.transfer.download import fetch
 from ecrdrag.transfer.retry import RetryPolicy
-from ecrdrag.tree import MAX_DEPTH, MAX_DOCUMENTS, MAX_SIZE, Tree, check_child, grow
+from ecrdrag.tree import MAX_DEPTH, MAX_DOCUMENTS, MAX_SIZE, Tree, check_algorithm, check_child, grow
 
 log = logging.getLogger(__name__)
 
 MAX_CONFIG_SIZE: Final = 4 * 1024 * 1024  # bytes; skopeo and podman read no larger config
 # What BuildKit says of an attestation beside an image: which manifest it is about (docs/attestations).
 ATTESTED: Final = "vnd.docker.reference.digest"
+# What else an index names is no error, and no image: OCI image spec, image-index.md.
+_MAY_BE_IMAGES: Final = ("", *MANIFEST_TYPES, *SCHEMA1_TYPES)
 _NOWHERE: Final = "unknown"  # the platform of such an attestation
 _ALONE: Final = "such images are converted only where a reference names them: give the digest of this one"
 
@@ -86,7 +88,7 @@ class Resolver:
         """
         root = self.root(reference)
         if isinstance(root, Schema1):
-            return root
+            return _old(reference, root, wish)
         if wish is None:
             return Image(root, self.whole(root), None, None, {})
         if isinstance(root, Manifest):
@@ -98,13 +100,13 @@ class Resolver:
         chosen = [_best(reference, offers, platform) for platform in wish.platforms]
         first = self._manifest(chosen[0])
         if len(wish.platforms) == 1:
-            return self._image(root, Tree((first,)), first)
+            return self._image(root, grow(first, _nothing), first)
         return self._image(root, self._part(root, {str(entry.digest) for entry in chosen}), first)
 
     def _single(self, reference: ImageReference, root: Manifest, wish: Wish) -> Image:
-        image = self._image(root, Tree((root,)), root)
+        image = self._image(root, grow(root, _nothing), root)
         for platform in wish.platforms:
-            _check_platform(reference, image, platform, wish)
+            _check_platform(reference, image.platform, platform, wish)
         return image
 
     def _loadable(self, reference: ImageReference, offers: Sequence[_Offer], wish: Wish) -> Manifest | None:
@@ -143,7 +145,7 @@ class Resolver:
             if entry.platform is not None and not is_index:
                 if entry.platform.architecture != _NOWHERE:  # BuildKit: an attestation, not an image
                     yield _Offer(entry.platform, entry)
-            elif entry.digest not in seen:
+            elif entry.digest not in seen and (is_index or entry.media_type in _MAY_BE_IMAGES):
                 _note(seen, entry.digest)
                 yield from self._offers(self._index(entry), seen, depth + 1) if is_index else self._offer(entry)
 
@@ -167,7 +169,10 @@ class Resolver:
 
     def _child(self, entry: Descriptor) -> Document:
         """Fetch what an index names, each once."""
+        check_algorithm(entry)
         if entry.digest not in self._documents:
+            if sum(len(each.raw) for each in tuple(self._documents.values())) > MAX_SIZE:
+                raise UnsupportedError(f"the manifests of the image have more than {MAX_SIZE} bytes")
             self._documents[entry.digest] = self._fetched(entry)
         document = self._documents[entry.digest]
         check_child(self._where, document, entry)
@@ -219,6 +224,8 @@ class Resolver:
         if config.size > MAX_CONFIG_SIZE:
             raise UnsupportedError(f"a config of {config.size} bytes is over the limit of {MAX_CONFIG_SIZE}")
         if config.digest not in self._configs:
+            if sum(map(len, tuple(self._configs.values()))) + config.size > MAX_SIZE:
+                raise UnsupportedError(f"the configs of the image have more than {MAX_SIZE} bytes")
             self._configs[config.digest] = fetch(config, _Spared(self._source), retry=self._retry)
         return self._configs[config.digest]
 
@@ -253,11 +260,29 @@ def _best(reference: ImageReference, offers: Sequence[_Offer], wanted: Platform)
     return offers[min(fitting)[1]].entry
 
 
+def _nothing(entry: Descriptor) -> None:
+    """Name nothing: an image leads to no other document."""
+
+
 def platform_of(config: bytes) -> Platform:
     """Read what the image runs on; what the config doesn't say is empty."""
     document = parse_object(config, "image config")
     words = [document.get(member) for member in ("os", "architecture", "variant")]
     return Platform(*(word if isinstance(word, str) else "" for word in words))
+
+
+def _old(reference: ImageReference, schema1: Schema1, wish: Wish | None) -> Schema1:
+    """Hold an image before 2016 to the wish, by what its config will say."""
+    top = schema1.entries()[-1]
+    says = {"os": "linux", "architecture": schema1.architecture or "amd64"}
+    says |= {
+        name: word for name in ("os", "architecture", "variant") if isinstance(word := top.get(name), str) and word
+    }
+    found = Platform(says["os"], says["architecture"], says.get("variant", ""))
+    if wish is not None:
+        for platform in wish.platforms:
+            _check_platform(reference, found, platform, wish)
+    return schema1
 
 
 def _note(seen: set[Digest], digest: Digest) -> None:
@@ -266,8 +291,7 @@ def _note(seen: set[Digest], digest: Digest) -> None:
         raise UnsupportedError(f"an index leads to more than {MAX_DOCUMENTS} documents")
 
 
-def _check_platform(reference: ImageReference, image: Image, wanted: Platform, wish: Wish) -> None:
-    found = image.platform
+def _check_platform(reference: ImageReference, found: Platform | None, wanted: Platform, wish: Wish) -> None:
     if found is not None and wanted.preference(found) is not None:
         return
     if wish.explicit:

@@ -15,8 +15,8 @@ from urllib.parse import urlsplit
 from ecrdrag.content import BlobSource, Descriptor, Digest
 from ecrdrag.conversion.converter import Converter
 from ecrdrag.conversion.rewrite import subset
-from ecrdrag.errors import EcrdragError, NotFoundError
-from ecrdrag.manifest import FOREIGN_LAYER_TYPES
+from ecrdrag.errors import EcrdragError, NotFoundError, UnsupportedError
+from ecrdrag.manifest import FOREIGN_LAYER_TYPES, Document
 from ecrdrag.reference import ImageReference
 from ecrdrag.referrers import companions_of
 from ecrdrag.registry.ends import Source
@@ -60,6 +60,10 @@ class Problem:
     reference: ImageReference
     error: EcrdragError
 
+    def __str__(self) -> str:
+        text = " ".join(str(self.error).split())
+        return text if text.startswith(str(self.reference)) else f"{self.reference}: {text}"
+
 
 def survey(
     references: Sequence[ImageReference], open_source: Callable[[ImageReference], Source], wanted: Survey
@@ -93,11 +97,14 @@ def survey(
 def look_at(reference: ImageReference, source: Source, wanted: Survey) -> Found:
     """Resolve one reference; raises EcrdragError."""
     image = Resolver(source, reference.name, wanted.retry).resolve(reference, wanted.wish)
-    if wanted.types is None or isinstance(image, Schema1):
+    if wanted.types is None:
+        return Found(reference, source, image)
+    if isinstance(image, Schema1):
+        log.warning("%s: nothing is taken along that is about it, as schema 1 is converted", reference)
         return Found(reference, source, image)
     companions = companions_of(image.tree.documents, source, reference.name, wanted.types, wanted.retry)
     if image.tree.root is not image.root:
-        _say_what_stays(reference, companions_of((image.root,), source, reference.name, wanted.types, wanted.retry))
+        _say_what_stays(reference, image.root, source, wanted)
     return Found(reference, source, image, companions)
 
 
@@ -105,10 +112,12 @@ def all_problems(problems: Sequence[Problem], count: int) -> EcrdragError:
     """Make one error of the problems of count references: of the first one's kind, with all of them in its text."""
     first = problems[0].error
     if count > 1:
-        lines = [f"  {one.reference}: {one.error}" for one in problems[:_SHOWN]]
+        lines = [f"  {one}" for one in problems[:_SHOWN]]
         more = [f"  and {len(problems) - _SHOWN} more"] if len(problems) > _SHOWN else []
         first.args = ("\n".join([f"{len(problems)} of {count} references can't be pulled:", *lines, *more]),)
-        first.hint = "\n".join(filter(None, [first.hint, "--keep-going pulls the others"]))
+        others = "--keep-going pulls the others" if len(problems) < count else ""
+        hints = dict.fromkeys([*(one.error.hint for one in problems[:_SHOWN]), others])
+        first.hint = "\n".join(filter(None, hints))
     return first
 
 
@@ -160,7 +169,7 @@ def prepare(
 
 def _converted(found: Found, converter: Converter) -> tuple[Image, Mapping[Digest, BlobSource]]:
     if converter.needs(found.image):
-        done = converter.convert(found.image, found.source, found.reference.name)
+        done = converter.convert(found.image, found.source, str(found.reference))
         return done.image, done.blobs
     assert isinstance(found.image, Image)  # schema 1 always needs it
     return found.image, {}
@@ -191,22 +200,27 @@ def _about(companions: Iterable[Companion], tree: Tree) -> tuple[Companion, ...]
 
 def _foreign(tree: Tree, source: Source, retry: RetryPolicy) -> tuple[Descriptor, ...]:
     """List the layers that registries need not hold, and this one doesn't."""
-    return tuple(
-        blob
-        for blob in tree.blobs
-        if blob.media_type in FOREIGN_LAYER_TYPES and not _is_there(blob.digest, source, retry)
-    )
+    told = {blob.digest: blob for one in tree.manifests for blob in one.blobs if blob.urls}
+    foreign = [told.get(blob.digest, blob) for blob in tree.blobs if blob.media_type in FOREIGN_LAYER_TYPES]
+    absent: set[Digest] = set()
+
+    def ask(blob: Descriptor) -> None:
+        try:
+            retry.insist(lambda: source.measure(blob.digest), f"blob {blob.digest}")
+        except NotFoundError:
+            absent.add(blob.digest)
+
+    side_by_side("foreign", foreign, ask)
+    return tuple(blob for blob in foreign if blob.digest in absent)
 
 
-def _is_there(digest: Digest, source: Source, retry: RetryPolicy) -> bool:
+def _say_what_stays(reference: ImageReference, root: Document, source: Source, wanted: Survey) -> None:
+    """Count what is about an index of which one image is taken; where that is too much to count, it is said so."""
     try:
-        retry.insist(lambda: source.measure(digest), f"blob {digest}")
-    except NotFoundError:
-        return False
-    return True
-
-
-def _say_what_stays(reference: ImageReference, companions: Sequence[Companion]) -> None:
+        companions = companions_of((root,), source, reference.name, wanted.types or (), wanted.retry)
+    except UnsupportedError as error:
+        log.warning("%s: what is about the index as a whole is left out: %s", reference, error)
+        return
     if companions:
         log.warning(
             "%s: %d referrers are about the index as a whole, not about the image taken out of it: "
@@ -217,5 +231,13 @@ def _say_what_stays(reference: ImageReference, companions: Sequence[Companion]) 
 
 
 def _hosts(urls: Sequence[str]) -> str:
-    """Name hosts alone: a URL may hold a signature."""
-    return ", ".join(dict.fromkeys(urlsplit(url).hostname or "nowhere" for url in urls))
+    """Name hosts alone, not all of too many: a URL may hold a signature, or be none."""
+    hosts = dict.fromkeys(map(_host, urls))
+    return ", ".join([*list(hosts)[:_SHOWN], *(["..."] if len(hosts) > _SHOWN else [])])
+
+
+def _host(url: str) -> str:
+    try:
+        return urlsplit(url).hostname or "nowhere"
+    except ValueError:
+        return "nowhere"

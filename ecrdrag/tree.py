@@ -60,7 +60,7 @@ def grow(root: Document, read: Callable[[Descriptor], Document | None]) -> Tree:
     """
     documents: list[Document] = []
     size = 0
-    for document in _collect(root, read, set(), 1):
+    for document in _collect(root, read, {}, 1):
         documents.append(document)
         size += len(document.raw)
         if size > MAX_SIZE:
@@ -71,16 +71,18 @@ def grow(root: Document, read: Callable[[Descriptor], Document | None]) -> Tree:
 
 
 def _collect(
-    document: Document, read: Callable[[Descriptor], Document | None], seen: set[Digest], depth: int
+    document: Document, read: Callable[[Descriptor], Document | None], seen: dict[Digest, int], depth: int
 ) -> Iterator[Document]:
     if depth > MAX_DEPTH:
         raise UnsupportedError(f"indexes lie in each other more than {MAX_DEPTH} deep")
-    seen.add(document.digest)
+    seen[document.digest] = len(document.raw)
     if len(seen) > MAX_DOCUMENTS:
         raise UnsupportedError(f"the image has more than {MAX_DOCUMENTS} documents")
     for entry in document.manifests if isinstance(document, Index) else ():
-        _check_algorithm(entry)
-        if entry.digest not in seen and (child := read(entry)) is not None:
+        check_algorithm(entry)
+        if entry.digest in seen:
+            _check_size(f"{entry.digest}", seen[entry.digest], entry)
+        elif (child := read(entry)) is not None:
             yield from _collect(child, read, seen, depth + 1)
     yield document
 
@@ -89,21 +91,27 @@ def _check_blobs(tree: Tree) -> None:
     sizes: dict[Digest, int] = {}
     for manifest in tree.manifests:
         for blob in manifest.blobs:
-            _check_algorithm(blob)
+            check_algorithm(blob)
             if sizes.setdefault(blob.digest, blob.size) != blob.size:
                 raise IntegrityError(
                     f"blob {blob.digest} is given two sizes, {sizes[blob.digest]} and {blob.size}",
-                    hint="the archive is damaged: fetch or save it again",
+                    hint="the image is damaged where it comes from: have it built or saved again",
                 )
 
 
 def check_child(where: str, document: Document, entry: Descriptor) -> None:
-    """Raise IntegrityError unless a document has the size that the index around it gives."""
-    if len(document.raw) != entry.size:
-        raise IntegrityError(f"{where}: {entry.digest} has {len(document.raw)} bytes, its index says {entry.size}")
+    """Raise IntegrityError unless a document has the digest and the size that the index around it gives."""
+    if document.digest != entry.digest:
+        raise IntegrityError(f"{where}: asked for {entry.digest}, and {document.digest} came")
+    _check_size(f"{where}: {entry.digest}", len(document.raw), entry)
 
 
-def _check_algorithm(entry: Descriptor) -> None:
-    """ECR reckons sha256 alone, as nearly every registry does: sha512 would be of no use at the other end."""
+def _check_size(what: str, size: int, entry: Descriptor) -> None:
+    if size != entry.size:
+        raise IntegrityError(f"{what} has {size} bytes, its index says {entry.size}")
+
+
+def check_algorithm(entry: Descriptor) -> None:
+    """Raise UnsupportedError unless content is named by its sha256: ECR, and nearly every registry, has no other."""
     if entry.digest.algorithm != "sha256":
         raise UnsupportedError(f"{entry.digest} is named by {entry.digest.algorithm}: only sha256 is supported")

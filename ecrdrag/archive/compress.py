@@ -121,7 +121,7 @@ def _load(library: Library) -> _Module:
     except ImportError as error:
         raise UnsupportedError(
             f"{library.name} needs the module {library.module}, which this Python doesn't have",
-            hint=f"pip install 'ecrdrag[{library.name}]', or take {ZLIB.name}, whose digests are others",
+            hint=f"pip install {library.module.partition('.')[0]}, or take {ZLIB.name}, whose digests are others",
         ) from error
 
 

@@ -254,7 +254,7 @@ def _zstd(kind: str, where: str) -> _Format:
     except ImportError as error:
         raise UnsupportedError(
             f"{where}: is compressed with zstd, which this Python can't unpack",
-            hint="pip install 'ecrdrag[zstd]', or unpack it yourself and give what comes out",
+            hint="pip install zstandard",
         ) from error
     decompressor = module.ZstdDecompressor(max_window_size=1 << _MAX_WINDOW_LOG)
     return _Format(kind, lambda: _SlicedZstd(decompressor.decompressobj()), (module.ZstdError,))

@@ -143,7 +143,8 @@ def plan_archive(
     known has the content of some blobs; without names those that are left out. Raises IntegrityError where
     documents disagree about the size of a blob, UnsupportedError for more than the reader would take.
     """
-    images = sorted(images, key=lambda image: sorted(map(str, image.names)))
+    # Artifacts last: ctr images import unpacks in this order, and stops at the first that has no file system.
+    images = sorted(images, key=lambda image: (image.loadable is None, sorted(map(str, image.names))))
     companions = _in_order(companions)
     _check_counts(sum(len(image.names) for image in images), len(companions))
     members = [("oci-layout", _json(_OCI_LAYOUT)), ("index.json", _json(_index(images)))]
@@ -183,7 +184,10 @@ def _blob_members(
     members: dict[Digest, bytes | Descriptor] = {document.digest: document.raw for document in documents}
     for blob in blobs:
         if blob.digest not in without:
-            _check_size(blob, members.setdefault(blob.digest, known.get(blob.digest, blob)))
+            found = members.setdefault(blob.digest, known.get(blob.digest, blob))
+            _check_size(blob, found)
+            if isinstance(found, Descriptor) and not found.urls:  # a foreign layer, of which another says where it is
+                members[blob.digest] = blob
     for digest, content in members.items():
         yield blob_path(digest), content
 

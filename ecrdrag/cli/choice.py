@@ -38,10 +38,10 @@ def add_choice_arguments(parser: argparse.ArgumentParser, *, default: str = "lin
         nargs="?",
         const="",
         action="append",
-        help="take along what is about the image: signatures, attestations, SBOMs; only of this artifact type, "
-        "which may be given several times",
+        help="take along what is about the image: signatures, attestations, SBOMs; with TYPE only those of this "
+        "artifact type; may be repeated, and without TYPE stands behind the REFs",
     )
-    add("--layers", choices=tuple(_FORMS), help="convert layers that are zstd, or anything but this; digests change")
+    add("--layers", choices=tuple(_FORMS), help="gzip: convert zstd layers; plain: all compressed ones; digests change")
     add("--foreign-layers", action="store_true", help="fetch layers that no registry has from the URLs that they name")
 
 

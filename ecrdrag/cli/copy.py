@@ -27,17 +27,20 @@ from ecrdrag.resolve import Wish
 from ecrdrag.transfer.upload import DEFAULT_UPLOAD_JOBS
 
 DESCRIPTION: Final = """\
-Copy an image from one registry to another, or to another repository, account, region or partition, without a
-file between: an index with all its platforms, byte for byte, so that the digest stays. Several --platform
-make a new index of these; --referrers takes signatures, attestations and SBOMs along.
+Copy an image from one registry to another, or to another repository, account,
+region or partition, without a file between: an index with all its platforms,
+byte for byte, so that the digest stays. Several --platform make a new index of
+these; --referrers takes signatures, attestations and SBOMs along.
 
-SRC and DST are as for a pull; DST without a tag gets that of SRC. What DST has already is not read, and inside
-one registry layers are mounted where it can. Logins are those of AWS and docker; for another AWS account at one
-end give a profile there, or map registries to profiles in ~/.config/ecrdrag/config.toml.
+SRC and DST are as for a pull; DST without a tag gets that of SRC. What DST has
+already is not read, and inside one registry layers are mounted where it can.
+Logins are those of AWS and docker; for another AWS account at one end give a
+profile there, or map registries to profiles in ~/.config/ecrdrag/config.toml.
 """
 EPILOG: Final = """\
-exit codes: 0 all is in the registry, 2 usage, 3 credentials, 4 not found, 5 transfer given up, 6 integrity,
-7 local disk, 8 unsupported kind of image, 9 the tag is immutable, 70 a bug, 130 interrupted, 141 closed pipe
+exit codes: 0 all is in the registry, 2 usage, 3 credentials, 4 not found,
+5 transfer given up, 6 integrity, 7 local disk, 8 unsupported kind of image,
+9 the tag is immutable, 70 a bug, 130 interrupted, 141 closed pipe
 """
 
 log = logging.getLogger(__name__)

@@ -13,10 +13,11 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+from ecrdrag.archive.contents import MAX_IMAGES
 from ecrdrag.cli.arguments import MAX_JOBS, add_aws_arguments, add_output_arguments
 from ecrdrag.cli.arguments import jobs as jobs_of
 from ecrdrag.cli.choice import add_choice_arguments, layers_of, types_of, wish_of
-from ecrdrag.cli.lists import lines_of
+from ecrdrag.cli.lists import references_in
 from ecrdrag.cli.progress import stage_of
 from ecrdrag.cli.report import companion_document
 from ecrdrag.cli.streams import print_result
@@ -28,21 +29,26 @@ from ecrdrag.reference import ImageReference
 from ecrdrag.transfer.download import DEFAULT_JOBS, MAX_CHUNK, MIN_CHUNK
 
 DESCRIPTION: Final = """\
-Pull images from Amazon ECR, or any other registry, into one tar that docker load, podman, containerd
-and skopeo read.
+Pull images from Amazon ECR, or any other registry, into one tar that docker
+load, podman, containerd and skopeo read.
 
-REF is ecr.aws/arn:aws:ecr:REGION:ACCOUNT:repository/NAME or ACCOUNT.dkr.ecr.REGION.amazonaws.com/NAME,
-then :TAG, @sha256:DIGEST or both; any partition, FIPS and dual-stack hosts too. Region and account
-come out of REF; credentials and everything else the way the AWS CLI finds them. public.ecr.aws/ALIAS/NAME
-needs no AWS account; HOST[:PORT]/NAME is any registry, with the login that docker has there.
+REF is ecr.aws/arn:aws:ecr:REGION:ACCOUNT:repository/NAME or
+ACCOUNT.dkr.ecr.REGION.amazonaws.com/NAME, then :TAG, @sha256:DIGEST or both;
+any partition, FIPS and dual-stack hosts too. Region and account come out of
+REF; credentials and everything else the way the AWS CLI finds them.
+public.ecr.aws/ALIAS/NAME needs no AWS account; HOST[:PORT]/NAME is any
+registry, with the login that docker has there.
 """
 EPILOG: Final = """\
-While it runs, the bytes lie in FILE.partial beside FILE, and FILE.partial.journal says which have landed. When a pull
-ends early, whatever ends it, the same command goes on there; every byte is verified before FILE gets its name.
+While it runs, the bytes lie in FILE.partial beside FILE, and
+FILE.partial.journal says which have landed. When a pull ends early, whatever
+ends it, the same command goes on there; every byte is verified before FILE
+gets its name.
 
-exit codes: 0 verified and in place, 2 usage, 3 credentials, 4 not found, 5 transfer given up,
-6 integrity, 7 archive or disk, 8 unsupported kind of image, 70 a bug, 130 interrupted,
-141 closed pipe; with --keep-going that of the first REF that can't be had
+exit codes: 0 verified and in place, 2 usage, 3 credentials, 4 not found,
+5 transfer given up, 6 integrity, 7 archive or disk, 8 unsupported kind of
+image, 70 a bug, 130 interrupted, 141 closed pipe; with --keep-going that of
+the first REF that can't be had
 """
 _SHOWN: Final = 3  # references in a message
 _MIB: Final = 1024 * 1024
@@ -57,21 +63,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("references", metavar="REF", nargs="*", help="the images: ARN or registry host form")
     add("--from", metavar="FILE", dest="list", help="take more REFs from FILE, one a line, # for comments; - is stdin")
-    add("-o", "--output", metavar="FILE", help="where the tar goes (default for one REF: NAME-TAG.tar in this folder)")
+    where = "where the tar goes; several REFs need it (default for one: NAME-TAG.tar in this folder)"
+    add("-o", "--output", metavar="FILE", help=where)
     add_choice_arguments(parser)
     add(
         "--index",
         choices=("original", "subset"),
         default="original",
         help="of several --platform: the index as it is, though not all of it is there, or a new one of these alone "
-        "(default: original)",
+        "(default: original); without several it changes nothing",
     )
-    add("--keep-going", action="store_true", help="leave out what can't be had, and pull the rest")
+    add("--keep-going", action="store_true", help="leave out REFs that the registry doesn't give, and pull the rest")
     jobs = f"connections for layers at most, 1 to {MAX_JOBS} (default: {DEFAULT_JOBS})"
     add("-j", "--jobs", metavar="N", type=jobs_of, default=DEFAULT_JOBS, help=jobs)
     add("--chunk-size", metavar="SIZE", type=_chunk_size, help="1MiB to 20MiB (default: by what is missing)")
     add("--force", action="store_true", help="replace FILE when it holds something else")
-    add("--no-resume", action="store_true", help="start over, and leave nothing to resume (see below)")
+    add("--no-resume", action="store_true", help="start over, and leave nothing to resume")
     add_way_arguments(parser)
     add_login_arguments(parser)
     add_aws_arguments(parser)
@@ -103,33 +110,36 @@ def run(arguments: argparse.Namespace) -> int:
     if pulled.existed:
         these = "this image" if len(pulled.images) == 1 else "these images"
         log.warning("%s holds %s already, verified: nothing was downloaded", pulled.path, these)
-    print_result(_as_json(pulled) if arguments.json else _as_text(pulled))
+    named = arguments.list is not None or len(arguments.references) > 1
+    print_result(_as_json(pulled) if arguments.json else _as_text(pulled, named=named))
     return pulled.problems[0].error.exit_code if pulled.problems else 0
 
 
 def _references(arguments: argparse.Namespace) -> list[ImageReference]:
-    texts = [*arguments.references, *(lines_of(arguments.list) if arguments.list is not None else ())]
     if arguments.list == "-" and arguments.password_stdin:
         raise UsageError("standard input can't be both the list and the password")
-    if not texts:
-        raise UsageError(
-            f"{arguments.list} names no image" if arguments.list is not None else "no image is named",
-            hint="give a REF, or a list of them with --from FILE",
-        )
-    found = [ImageReference.parse(text) for text in texts]
-    bare = [each for each in found if each.tag is None and each.digest is None]
+    found = [ImageReference.parse(text) for text in arguments.references]
+    found += references_in(arguments.list) if arguments.list is not None else ()
+    if not found:
+        which = "no image is named" if arguments.list is None else f"{arguments.list} names no image"
+        raise UsageError(which, hint="give a REF, or a list of them with --from FILE")
+    if len(found) > MAX_IMAGES:
+        raise UsageError(f"{len(found)} images are more than the {MAX_IMAGES} that one archive takes")
+    bare = [each for each in found if _is_bare(each)]
     if bare:
         which = "" if len(found) == 1 else f" for {', '.join(map(str, bare[:_SHOWN]))}{' ...' if bare[_SHOWN:] else ''}"
         log.warning("no tag and no digest given%s: taking :latest", which)
-    return [each.with_default_tag() if each in bare else each for each in found]
+    return [each.with_default_tag() if _is_bare(each) else each for each in found]
 
 
-def _as_text(pulled: Pulled) -> str:
-    """Give path and digest, of several images the reference too."""
-    if len(pulled.images) == 1 and len(pulled.images[0].references) == 1:
-        return f"{pulled.path} {pulled.images[0].image.tree.root.digest}"
+def _is_bare(reference: ImageReference) -> bool:
+    return reference.tag is None and reference.digest is None
+
+
+def _as_text(pulled: Pulled, *, named: bool) -> str:
+    """Give path and digest of each image, and its reference too where several were asked for."""
     return "\n".join(
-        f"{pulled.path} {each.image.tree.root.digest} {reference}"
+        " ".join([str(pulled.path), str(each.image.tree.root.digest), *([str(reference)] if named else [])])
         for each in pulled.images
         for reference in each.references
     )
@@ -151,7 +161,10 @@ def _as_json(pulled: Pulled) -> str:
             "existed": pulled.existed,
             "resumed": pulled.resumed,
             "seconds": round(pulled.seconds, 3),
-            "problems": [{"reference": str(one.reference), "error": str(one.error)} for one in pulled.problems],
+            "problems": [
+                {"reference": str(one.reference), "error": str(one.error), "exitCode": one.error.exit_code}
+                for one in pulled.problems
+            ],
         }
     )
 

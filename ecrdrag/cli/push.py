@@ -30,19 +30,24 @@ from ecrdrag.transfer.progress import Progress
 from ecrdrag.transfer.upload import DEFAULT_UPLOAD_JOBS
 
 DESCRIPTION: Final = """\
-Push an archive to Amazon ECR, or any other registry: a tar that docker_pull.py, docker save, podman save,
-skopeo or crane wrote, also compressed, or an OCI image layout in a tar or a folder.
+Push an archive to Amazon ECR, or any other registry: a tar that
+docker_pull.py, docker save, podman save, skopeo or crane wrote, also
+compressed, or an OCI image layout in a tar or a folder.
 
-ARCHIVE is a file, a folder, or - for standard input. REF is as for a pull; without it, every image goes to the
-name that the archive has for it. Where the archive holds the registry's manifest, the digest stays as it was;
-docker's own format holds none, so layers are compressed and a manifest is made, always the same one.
+ARCHIVE is a file, a folder, or - for standard input. REF is as for a pull;
+without it, every image goes to the name that the archive has for it. Where the
+archive holds the registry's manifest, the digest stays as it was; docker's own
+format holds none, so layers are compressed and a manifest is made, always the
+same one.
 
-What the archive holds about an image, such as signatures, attestations and SBOMs, goes into the same repository,
-byte for byte, before the image has its tag. Helm charts and other artifacts are pushed as images are.
+What the archive holds about an image, such as signatures, attestations and
+SBOMs, goes into the same repository, byte for byte, before the image has its
+tag. Helm charts and other artifacts are pushed as images are.
 """
 EPILOG: Final = """\
-exit codes: 0 all is in the registry, 2 usage, 3 credentials, 4 not found, 5 transfer given up, 6 integrity,
-7 archive or disk, 8 unsupported kind of image, 9 the tag is immutable, 70 a bug, 130 interrupted, 141 closed pipe
+exit codes: 0 all is in the registry, 2 usage, 3 credentials, 4 not found,
+5 transfer given up, 6 integrity, 7 archive or disk, 8 unsupported kind of image,
+9 the tag is immutable, 70 a bug, 130 interrupted, 141 closed pipe
 """
 
 log = logging.getLogger(__name__)

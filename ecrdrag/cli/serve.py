@@ -25,15 +25,17 @@ from ecrdrag.cli.streams import print_result
 from ecrdrag.errors import ArchiveError, IntegrityError, UsageError
 
 DESCRIPTION: Final = """\
-Run a local ECR, kept in a folder: the ECR API for any AWS client that takes AWS_ENDPOINT_URL_ECR, /v2/ for docker,
-podman and the like, and signed blob URLs. It prints the environment that clients need; the key pair is made at random
-on the first start and kept with the data.
+Run a local ECR, kept in a folder: the ECR API for any AWS client that takes
+AWS_ENDPOINT_URL_ECR, /v2/ for docker, podman and the like, and signed blob
+URLs. It prints the environment that clients need; the key pair is made at
+random on the first start and kept with the data.
 
-With archives instead of a folder it offers the images in them, read-only, as they lie there: to docker, containerd,
-podman and other clients of registries without a login, and through the API. What an archive calls
-HOST/my/app:1.2 is there as my/app:1.2, also at the host name of any account and region; alpine:3 as alpine:3 and,
-for mirrors of docker.io, as library/alpine:3; an image without a name by its digest, in a repository that is
-called as the file.
+With archives instead of a folder it offers the images in them, read-only, as
+they lie there: to docker, containerd, podman and other clients of registries
+without a login, and through the API. What an archive calls HOST/my/app:1.2 is
+there as my/app:1.2, also at the host name of any account and region; alpine:3
+as alpine:3 and, for mirrors of docker.io, as library/alpine:3; an image
+without a name by its digest, in a repository that is called as the file.
 """
 EPILOG: Final = """\
 example:

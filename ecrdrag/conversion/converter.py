@@ -5,7 +5,7 @@ The stories may enter.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
@@ -86,7 +86,7 @@ class Converter:
             return image
         self._check_tools(unfit.values())
         manifests = [one for one in image.tree.manifests if one.is_image and _names_any(one, unfit)]
-        configs = self._with_configs(manifests, image.configs, Resolver(source, where, self._retry))
+        configs = self._with_configs(manifests, image.configs, Resolver(source, where, self._retry), source.abort)
         layers = self._layers.bring(unfit.values(), source, claims=_claims(manifests, configs), changes=True)
         now = {digest: layer.now for digest, layer in layers.items()}
         replaced = {one.digest: with_layers(one, now) for one in manifests}
@@ -103,7 +103,11 @@ class Converter:
             decompress.require(compression_of(layer) or "", f"layer {layer.digest}")
 
     def _with_configs(
-        self, manifests: Iterable[Manifest], known: Mapping[Digest, bytes], resolver: Resolver
+        self,
+        manifests: Iterable[Manifest],
+        known: Mapping[Digest, bytes],
+        resolver: Resolver,
+        abort: Callable[[], None],
     ) -> Mapping[Digest, bytes]:
         """Fetch what isn't known yet."""
         configs = dict(known)
@@ -112,7 +116,7 @@ class Converter:
             configs[manifest.config.digest] = resolver.config(manifest)
 
         missing = {one.config.digest: one for one in manifests if one.config.digest not in known}
-        side_by_side("config", list(missing.values()), keep)
+        side_by_side("config", list(missing.values()), keep, abort)
         return configs
 
     def _modern(self, schema1: Schema1, source: Source) -> Image:
@@ -136,7 +140,7 @@ class Converter:
         def measure(digest: Digest) -> None:
             sizes[digest] = self._retry.insist(lambda: source.measure(digest), f"the size of layer {digest}")
 
-        side_by_side("measure", digests, measure)
+        side_by_side("measure", digests, measure, source.abort)
         return [Descriptor(LAYER_TYPES["docker", "gzip"], digest, sizes[digest]) for digest in digests]
 
 

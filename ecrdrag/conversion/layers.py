@@ -127,7 +127,8 @@ class Layers:
         layer, section = received.layer, received.section
         kind = sniff(b"".join(map(bytes, section.read(0, min(layer.size, SNIFFED)))))
         pieces = self._press.watched(section.read(0, layer.size), progress.advance)
-        tar = _Tar(_unpacked(kind, pieces, layer.digest) if kind else pieces)
+        unpacked = (memoryview(each) for each in _unpacked(kind, pieces, layer.digest)) if kind else pieces
+        tar = _Tar(self._press.watched(unpacked, lambda _: None))  # a little may unpack to a lot
         if kind in self._stay:
             for _ in tar:  # to hash it
                 pass

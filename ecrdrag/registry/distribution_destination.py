@@ -29,6 +29,7 @@ from ecrdrag.registry.distribution_upload import FlowingUpload, PartedUpload, di
 from ecrdrag.registry.ends import RepositorySettings, Unlimited
 from ecrdrag.registry.hollow import check_hope
 from ecrdrag.registry.referrer_index import ReferrerIndexes
+from ecrdrag.registry.upstream import ACCEPT
 
 log = logging.getLogger(__name__)
 
@@ -201,8 +202,12 @@ class DistributionDestination:
         self._takes_parts = False
 
     def _holder(self, document: Manifest | Index, tag: str | None) -> Digest | None:
-        """Say which digest is there under a tag, or the document's where it is there; None when it can't be known."""
-        path, headers = f"manifests/{tag or document.digest}", {"Accept": document.media_type}
+        """Say which digest is there under a tag, or the document's where it is there; None when it can't be known.
+
+        Every kind is asked for: who takes no docker list gets one image out of it instead, from distribution 2
+        (registry/handlers/manifests.go), and that may be the very one that is to have the tag.
+        """
+        path, headers = f"manifests/{tag or document.digest}", {"Accept": ACCEPT}
         what = f"the manifest {tag or document.digest} in {self._repository.where}"
         answer = self._repository.ask("HEAD", path, what, good=(_OK, *_NO), headers=headers)
         if answer.status != _OK:

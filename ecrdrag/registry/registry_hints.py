@@ -28,7 +28,7 @@ ACTIONS: Final[Mapping[tuple[str, str], str]] = {
     ("HEAD", "blobs"): "BatchCheckLayerAvailability",
     ("GET", "tags"): "ListImages",
     ("GET", "_catalog"): "DescribeRepositories",
-    ("GET", "referrers"): "ListImageReferrers",
+    ("GET", "referrers"): "BatchGetImage",
     ("POST", "blobs/uploads"): "InitiateLayerUpload",
     ("PATCH", "blobs/uploads"): "UploadLayerPart",
     ("PUT", "blobs/uploads"): "CompleteLayerUpload",

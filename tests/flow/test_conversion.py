@@ -26,7 +26,7 @@ from tests.schema1_images import hello_schema1, put_old_image
 
 REFERENCE = ImageReference.parse("123456789012.dkr.ecr.us-west-2.amazonaws.com/team/app:1")
 OLD = ImageReference.parse(f"{REFERENCE.name}:old")
-WISH = Wish((Platform("linux", "arm64"),), everything=True)
+WISH = Wish((Platform("linux", "arm64"),), explicit=False, everything=True)
 HONEST = FaultScript()
 SHARED, SMALL = tar_of({"shared": b"shared " * 30_000}), tar_of({"small": b"x"})
 LARGE = tar_of({"noise": random.Random(20240607).randbytes(5 * 1024 * 1024)})

@@ -96,8 +96,8 @@ def test_all_that_is_missing_is_said_before_a_layer_moves(ecr: LocalEcr, tmp_pat
     ended = pull(ecr, tmp_path, NAMES[0], nowhere, wrong, "-o", "release.tar")
     assert (ended.code, ended.out, list(tmp_path.iterdir())) == (4, "", [])
     assert "2 of 3 references can't be pulled:" in ended.err
-    assert f"  {nowhere}: " in ended.err
-    assert f"  {wrong}: " in ended.err
+    assert f"\n  {nowhere}: " in ended.err
+    assert f"\n  {wrong}: " in ended.err
     assert "--keep-going" in ended.err
     assert NAMES[0] not in ended.err
 

@@ -16,6 +16,7 @@ from ecrdrag.manifest import OCI_CONFIG, OCI_INDEX, OCI_MANIFEST
 from tests import kinds
 from tests.flow.conftest import HOST
 from tests.flow.scripts import Run, environment_of, run
+from tests.images import Blob
 from tests.kinds import Parcel
 from tests.localecr import Recorder, client, running
 from tests.packed import Files, packed, without, write
@@ -229,6 +230,16 @@ def test_an_sbom_of_another_size_than_the_index_around_it_says_is_refused(ecr: L
     about = Parcel((*inner.documents, bundle), inner.blobs)
     ended = push(ecr, folder, packed({"1": OTHER}, [about]), f"{APP}:1", CREATE)
     assert (ended.code, f"app.tar: {inner.digest} has" in ended.err) == (6, True), ended.err
+
+
+@pytest.mark.parametrize("is_about", [True, False])
+def test_a_blob_that_is_said_to_have_no_bytes_and_has_is_found_out(ecr: LocalEcr, folder: Path, is_about: bool) -> None:
+    lie = {**Blob(b"some bytes", "text/plain").json, "size": 0}
+    members: dict[str, object] = {"config": kinds.EMPTY.json, "layers": [lie], "subject": OTHER.root.json}
+    liar = Parcel((kinds.document_of(OCI_MANIFEST, **members),), {kinds.EMPTY.digest: kinds.EMPTY})
+    files = packed({"1": OTHER}, [liar]) if is_about else packed({"1": liar})
+    ended = push(ecr, folder, files, f"{APP}:1", CREATE)
+    assert (ended.code, str(lie["digest"]) in ended.err) == (6, True), ended.err
 
 
 @pytest.mark.parametrize("lacking", ["its tag", "its subject"])

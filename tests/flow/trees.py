@@ -8,13 +8,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from hypothesis import strategies as st
 
 from ecrdrag.content import Descriptor, Digest
 from ecrdrag.errors import IntegrityError, NotFoundError
 from ecrdrag.manifest import INDEX_TYPES, OCI_CONFIG, OCI_INDEX, OCI_MANIFEST, Document, parse
+from ecrdrag.tree import MAX_DEPTH
 from tests import kinds
 from tests.images import Blob
 from tests.kinds import Parcel
@@ -46,6 +47,13 @@ class World:
 
     def __repr__(self) -> str:
         return f"{self.flaw or 'no flaw'}, {self.depth} levels: {self._drawn(self.root.root)}"
+
+    @property
+    def is_too_deep(self) -> bool:
+        """Whether it has to be refused: not where what lies too deep may be met further up as well."""
+        indexes = [read for each in self.root.documents if "manifests" in (read := json.loads(each.content))]
+        named = [entry["digest"] for index in indexes for entry in index["manifests"]]
+        return self.depth > MAX_DEPTH and len(named) == len(set(named))
 
     def _drawn(self, document: Blob) -> str:
         read = json.loads(document.content)
@@ -214,6 +222,15 @@ def worlds(draw: Callable[[st.SearchStrategy[int]], int], *, flawed: bool) -> Wo
     root, depth = gardener.tree(4, wraps=wraps)
     gardener.source.root = root.digest
     return World(root, gardener.source, gardener.applied, depth, _companions(gardener, root))
+
+
+@st.composite
+def wishes(draw: Callable[[st.SearchStrategy[Any]], Any], *, flawed: bool) -> tuple[World, list[str]]:
+    """Grow a tree, and choose some architectures, mostly of those that it has."""
+    world = draw(worlds(flawed=flawed))
+    known = sorted(world.platforms) if draw(st.integers(0, 3)) else []
+    offered = draw(st.permutations(known or ARCHITECTURES))
+    return world, list(offered)[: draw(st.integers(1, len(offered)))]
 
 
 def _companions(gardener: _Gardener, root: Parcel) -> tuple[Parcel, ...]:

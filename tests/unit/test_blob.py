@@ -488,4 +488,4 @@ def test_a_disk_that_is_shorter_than_what_was_written_is_an_archive_error() -> N
 def no_thread_left() -> Iterator[None]:
     before = threading.active_count()
     yield
-    assert threading.active_count() == before
+    assert threading.active_count() <= before  # those of an earlier test may end meanwhile

@@ -12,7 +12,7 @@ import pytest
 
 from ecrdrag.archive.compress import Compression
 from ecrdrag.cli.choice import add_choice_arguments, layers_of, types_of, wish_of
-from ecrdrag.cli.lists import lines_of
+from ecrdrag.cli.lists import references_in
 from ecrdrag.content import Platform
 from ecrdrag.errors import ArchiveError, UsageError
 from ecrdrag.resolve import Wish
@@ -78,21 +78,33 @@ def test_layers_have_two_forms() -> None:
 
 def test_a_list_has_a_reference_a_line(tmp_path: Path) -> None:
     path = tmp_path / "images.txt"
-    path.write_bytes(b"\xef\xbb\xbf# ours\r\nhost/app:1\r\n\r\n  host/db:2  # the database\nhost/web@sha256:0")
-    assert list(lines_of(str(path))) == ["host/app:1", "host/db:2", "host/web@sha256:0"]
+    path.write_bytes(b"\xef\xbb\xbf# ours\r\nhost.example/app:1\r\n\r\n  host.example/db:2  # the database\nalpine")
+    assert [each.text for each in references_in(str(path))] == ["host.example/app:1", "host.example/db:2", "alpine"]
 
 
 def test_a_list_comes_from_standard_input_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(b"host/app:1\n")))
-    assert list(lines_of("-")) == ["host/app:1"]
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(b"host.example/app:1\n")))
+    assert [str(each) for each in references_in("-")] == ["host.example/app:1"]
+
+
+def test_all_lines_that_are_wrong_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "images.txt"
+    path.write_text("# ours\nhost.example/app 1\nhost.example/app:1\nhost.example/App:1\n")
+    with pytest.raises(UsageError) as caught:
+        references_in(str(path))
+    lines = [line for line in str(caught.value).splitlines() if line.startswith(str(path))]
+    assert [line.partition(": ")[0] for line in lines] == [f"{path}, line 2", f"{path}, line 4"]
+    path.write_text("no image\n" * 12)
+    with pytest.raises(UsageError, match="and 2 more lines"):
+        references_in(str(path))
 
 
 def test_what_is_no_list_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ArchiveError, match=r"can't read .*nowhere: No such file"):
-        list(lines_of(str(tmp_path / "nowhere")))
+        references_in(str(tmp_path / "nowhere"))
     (tmp_path / "binary").write_bytes(b"\xff\xfe")
     with pytest.raises(UsageError, match="no text"):
-        list(lines_of(str(tmp_path / "binary")))
+        references_in(str(tmp_path / "binary"))
     (tmp_path / "huge").write_bytes(b"a" * (4 * 1024 * 1024 + 1))
     with pytest.raises(UsageError, match="more than"):
-        list(lines_of(str(tmp_path / "huge")))
+        references_in(str(tmp_path / "huge"))

@@ -103,6 +103,24 @@ def test_a_blob_that_is_not_what_its_sum_says_is_refused() -> None:
         convert(far)
 
 
+def test_a_size_that_is_waited_for_is_not_when_another_is_not_to_be_had() -> None:
+    far = Far(hello_schema1())
+    missing = next(iter(NOT_EMPTY))
+    del far.blobs[missing]
+    measure = far.measure
+
+    def waiting(digest: Digest) -> int:
+        if digest != missing:
+            assert far.aborted.wait(10)
+            raise TransferError("stopped")
+        return measure(digest)
+
+    far.measure = waiting  # type: ignore[method-assign]
+    with converting() as convert, pytest.raises(NotFoundError, match=f"there is no {missing}"):
+        convert(far)
+    assert far.aborted.is_set()
+
+
 def test_a_blob_that_is_not_there_is_named_before_anything_is_brought() -> None:
     far = Far(HELLO)
     digest = list(NOT_EMPTY)[-1]

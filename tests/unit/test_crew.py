@@ -19,7 +19,7 @@ PATIENCE = 20  # seconds that a test waits for what must happen
 def no_thread_left() -> Iterator[None]:
     before = threading.active_count()
     yield
-    assert threading.active_count() == before
+    assert threading.active_count() <= before  # those of an earlier test may end meanwhile
 
 
 class Threads:

@@ -183,11 +183,12 @@ def test_an_image_has_no_tag_where_its_signature_is_refused(destination: MemoryD
 
     def refuse(question: str) -> None:
         if question.startswith(f"put {signature.digest}"):
-            raise ConflictError("the tag is immutable")
+            raise ConflictError("the tag is immutable", hint="choose another one")
 
     destination.before_each = refuse
-    with pytest.raises(ConflictError):
+    with pytest.raises(ConflictError) as caught:
         Delivery("app", destination, FAST).put(tree_in(image), ["1"], [companion_in(signature, image)])
+    assert f"other signatures, or the like, of {image.digest}" in caught.value.hint  # its tag can't be chosen
     assert (destination.tags, image.digest in destination.documents) == ({}, True)
 
 

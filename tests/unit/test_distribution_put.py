@@ -54,7 +54,19 @@ def test_a_manifest_is_put_byte_for_byte(
     assert destination.put_manifest(HELLO, tag) is True
     asked = registry.asked[-1]
     assert (asked.method, asked.target, asked.body) == ("PUT", path, HELLO.raw)
-    assert asked.headers["content-type"] == registry.asked[0].headers["accept"] == manifest.OCI_MANIFEST
+    assert asked.headers["content-type"] == manifest.OCI_MANIFEST
+
+
+def test_a_tag_that_an_index_holds_is_moved_to_an_image_inside_it(
+    registry: Registry, destination: DistributionDestination
+) -> None:
+    def held(asked: Asked) -> Reply:
+        """Answer as distribution 2 does: who takes no docker list gets one image out of it instead."""
+        return tagged(OTHER if manifest.DOCKER_LIST in asked.headers["accept"] else HELLO.digest)
+
+    registry.replies[TAG] = by_method(HEAD=held, PUT=tagged(status=201))
+    assert destination.put_manifest(HELLO, "1") is True
+    assert methods(registry) == ["HEAD", "PUT"]
 
 
 @pytest.mark.parametrize(

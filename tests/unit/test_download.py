@@ -10,6 +10,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import pytest
@@ -40,7 +41,8 @@ def no_thread_left() -> Iterator[None]:
     before = set(threading.enumerate())
     yield
     for thread in set(threading.enumerate()) - before:  # who looked ahead is left alone to end by itself
-        thread.join(PATIENCE)
+        with suppress(RuntimeError):  # a Ctrl-C came while it was being started
+            thread.join(PATIENCE)
     assert set(threading.enumerate()) <= before  # those of others may have ended meanwhile
 
 
@@ -277,7 +279,7 @@ def test_no_thread_is_left_behind_by_a_failure() -> None:
     before = threading.active_count()
     with pytest.raises(NotFoundError):
         run(ScriptedSource([NOISE], [refuse(NotFoundError("gone"))]), jobs=16)
-    assert threading.active_count() == before
+    assert threading.active_count() <= before  # those of an earlier test may end meanwhile
 
 
 def test_a_full_disk_ends_the_download() -> None:
@@ -310,7 +312,7 @@ def test_ctrl_c_in_the_waiting_thread_stops_the_workers(monkeypatch: pytest.Monk
     with pytest.raises(KeyboardInterrupt):
         run(source, jobs=4)
     assert source.aborted
-    assert threading.active_count() == before
+    assert threading.active_count() <= before  # those of an earlier test may end meanwhile
 
 
 def test_a_thread_that_hangs_in_a_call_holds_no_failure_up_and_writes_nothing_later(

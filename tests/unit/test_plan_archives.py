@@ -189,8 +189,8 @@ def test_where_nothing_is_an_image_docker_gets_no_manifest(parcel: Parcel) -> No
     assert [entry["RepoTags"] for entry in read(both, "manifest.json")] == [[str(C)]]
 
 
-def test_the_index_says_what_an_artifact_is_and_nothing_of_an_image() -> None:
-    chart, plain = read(plan_archive([planned(helm_chart(), A), planned(ONE, C)]), "index.json")["manifests"]
+def test_the_index_says_what_an_artifact_is_behind_the_images_of_which_it_says_nothing() -> None:
+    plain, chart = read(plan_archive([planned(helm_chart(), A), planned(ONE, C)]), "index.json")["manifests"]
     assert chart["artifactType"] == "application/vnd.cncf.helm.config.v1+json"
     assert "artifactType" not in plain
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from ecrdrag.archive.convert import Conversion
 from ecrdrag.cli.archives import opened
 from ecrdrag.content import Descriptor, Digest, Platform
 from ecrdrag.errors import AuthError, IntegrityError, NotFoundError, UsageError
+from ecrdrag.manifest import OCI_INDEX, OCI_MANIFEST
 from ecrdrag.pull import Pulled, PullOptions, pull
 from ecrdrag.reference import ImageReference
 from ecrdrag.registry.ends import Source
@@ -164,6 +165,110 @@ def test_foreign_layers_come_from_elsewhere_where_that_is_wished(tmp_path: Path)
     elsewhere.blobs[FOREIGN.digest] = b"evil"
     with pytest.raises(IntegrityError):
         pull([HERE], lambda _: source, replace(options, output=tmp_path / "b.tar"), unseen, elsewhere)
+
+
+def test_a_registry_that_has_a_foreign_layer_goes_before_where_strangers_say(tmp_path: Path) -> None:
+    sources = {HERE: with_foreign()[0], THERE: with_foreign()[0]}
+    sources[THERE].tags["2"] = sources[THERE].tags["1"]
+    sources[THERE].blobs[FOREIGN.digest] = b"away"
+    elsewhere = MemorySource()
+    for order in ((HERE, THERE), (THERE, HERE)):
+        options = PullOptions(Wish((AMD64,)), tmp_path / "a.tar", retry=FAST, force=True)
+        pull(order, sources.__getitem__, options, unseen, elsewhere)
+        (tmp_path / "a.tar").unlink()
+    assert elsewhere.asked == []
+
+
+def test_what_another_registry_has_is_not_said_to_be_left_out(tmp_path: Path) -> None:
+    sources = {HERE: with_foreign()[0], THERE: with_foreign()[0]}
+    sources[THERE].tags["2"] = sources[THERE].tags["1"]
+    sources[THERE].blobs[FOREIGN.digest] = b"away"
+    assert pulled([HERE, THERE], sources.__getitem__, tmp_path / "a.tar").images[0].left_out == ()
+
+
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [
+        ("https://[bad/x", "nowhere"),
+        ("https://me:pw@a.example/x", "a.example"),
+        ("https://a.example\x1b[31m/", "nowhere"),
+    ],
+)
+def test_urls_that_cant_be_read_don_t_stop_a_pull(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, url: str, host: str
+) -> None:
+    source, image = with_foreign()
+    content = image.manifest.content.replace(json.dumps(FOREIGN.urls[0]).encode(), json.dumps(url).encode())
+    source.put_document(Blob(content, image.manifest.media_type), "1")
+    pulled([HERE], lambda _: source, tmp_path / "a.tar")
+    assert f"--foreign-layers fetches it from {host}\n" in caplog.text
+    assert "pw" not in caplog.text
+
+
+def test_references_of_one_name_are_one_name_in_the_archive(tmp_path: Path) -> None:
+    source = source_of(t1=ONE)
+    pulled([HERE], lambda _: source, tmp_path / "one.tar")
+    pinned = replace(HERE, digest=ONE.manifest.digest)
+    for place, order in enumerate(([HERE, pinned], [pinned, HERE])):
+        found = pulled(order, lambda _: source, tmp_path / f"{place}.tar")
+        assert found.images[0].references == tuple(order)
+        assert (tmp_path / f"{place}.tar").read_bytes() == (tmp_path / "one.tar").read_bytes()
+
+
+def test_two_signatures_of_one_tag_are_refused(tmp_path: Path) -> None:
+    sources = {HERE: source_of(t1=ONE), THERE: source_of(t2=ONE)}
+    tag = f"sha256-{ONE.manifest.digest.hex}.sig"
+    for source, config in zip(sources.values(), (b"{}", b"[]"), strict=True):
+        blob = {"mediaType": "application/x", "digest": str(Digest.of(config)), "size": 2}
+        document = {"schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": blob, "layers": []}
+        source.blobs[Digest.of(config)] = config
+        source.put_document(Blob(json.dumps(document).encode(), OCI_MANIFEST), tag)
+    with pytest.raises(UsageError, match=rf"are both tagged {tag}, in different repositories$"):
+        pulled([HERE, THERE], sources.__getitem__, tmp_path / "a.tar", types=())
+    assert list(tmp_path.iterdir()) == []
+    sources[THERE].tags[tag] = sources[HERE].tags[tag]
+    sources[THERE].documents |= sources[HERE].documents
+    assert len(pulled([HERE, THERE], sources.__getitem__, tmp_path / "a.tar", types=()).images[0].companions) == 1
+
+
+def test_where_nothing_can_be_had_nobody_is_told_to_pull_the_others(tmp_path: Path) -> None:
+    with pytest.raises(NotFoundError) as caught:
+        pulled([HERE, THERE], lambda _: MemorySource(), tmp_path / "a.tar", keep_going=True)
+    assert str(caught.value).splitlines()[0] == "2 of 2 references can't be pulled:"
+    assert "--keep-going" not in caught.value.hint
+
+
+@pytest.mark.parametrize("silent", [0, 1])
+def test_a_foreign_layer_comes_from_where_any_of_its_manifests_says(tmp_path: Path, silent: int) -> None:
+    source, elsewhere = MemorySource(), MemorySource()
+    elsewhere.blobs[FOREIGN.digest] = b"away"
+    entries = []
+    for place, architecture in enumerate(("amd64", "arm64")):
+        image = hello_image(architecture, oci=False)
+        document = json.loads(image.manifest.content)
+        entry = {"mediaType": FOREIGN.media_type, "digest": str(FOREIGN.digest), "size": 4, "urls": list(FOREIGN.urls)}
+        document["layers"].insert(0, {name: entry[name] for name in entry if name != "urls" or place != silent})
+        changed = replace(image, manifest=Blob(json.dumps(document).encode(), image.manifest.media_type))
+        source.put(changed)
+        entries.append({**changed.manifest.json, "platform": {"os": "linux", "architecture": architecture}})
+    raw = json.dumps({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries}).encode()
+    source.put_document(Blob(raw, OCI_INDEX), "1")
+    options = PullOptions(Wish((AMD64,), everything=True), tmp_path / "a.tar", retry=FAST)
+    reading = Told(elsewhere)
+    assert pull([HERE], lambda _: source, options, unseen, reading).images[0].left_out == ()
+    assert reading.urls == {FOREIGN.urls}
+
+
+class Told:
+    """Be a source that notes which urls it is told."""
+
+    def __init__(self, source: MemorySource) -> None:
+        self.source, self.urls = source, set[tuple[str, ...]]()
+        self.expect, self.abort = source.expect, source.abort
+
+    def read(self, blob: Descriptor, start: int, stop: int) -> Iterator[memoryview]:
+        self.urls.add(blob.urls)
+        return self.source.read(blob, start, stop)
 
 
 def test_several_images_need_a_name_for_their_file() -> None:

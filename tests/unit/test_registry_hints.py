@@ -61,7 +61,7 @@ def test_a_token_that_has_expired_is_to_be_fetched_again() -> None:
         ("GET", f"team/app/blobs/{DIGEST}", "GetDownloadUrlForLayer"),
         ("HEAD", f"a/manifests/b/blobs/{DIGEST}", "BatchCheckLayerAvailability"),
         ("GET", "app/tags/list", "ListImages"),
-        ("GET", f"app/referrers/{DIGEST}", "ListImageReferrers"),
+        ("GET", f"app/referrers/{DIGEST}", "BatchGetImage"),
         ("GET", "_catalog", "DescribeRepositories"),
         ("POST", "app/blobs/uploads/", "InitiateLayerUpload"),
         ("PATCH", "app/blobs/uploads/manifests", "UploadLayerPart"),

@@ -45,7 +45,7 @@ def blob_of(content: bytes) -> Descriptor:
 def no_thread_left() -> Iterator[None]:
     before = threading.active_count()
     yield
-    assert threading.active_count() == before
+    assert threading.active_count() <= before  # those of an earlier test may end meanwhile
 
 
 Reply = Callable[[bytes], Iterable[bytes]]
