@@ -18,9 +18,10 @@ test: $(VENV)/.dev
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
-bench: $(VENV)/.local
+bench: $(VENV)/.dev
 	$(BIN)/python -m tests.bench.pull --json .bench/pull.json
 	$(BIN)/python -m tests.bench.push
+	$(BIN)/python -m tests.bench.kinds
 	$(BIN)/python -m tests.bench.serving
 	$(BIN)/python -m tests.bench.crowd
 

@@ -6,13 +6,13 @@ The stories may enter.
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Final
 
 from ecrdrag.archive.contents import ArchivedCompanion, ArchivedImage, choose, listed
+from ecrdrag.archive.plan import stands_for_digest
 from ecrdrag.archive.reader import ArchiveReader
 from ecrdrag.content import Digest
 from ecrdrag.errors import ArchiveError, NotFoundError, UsageError
@@ -21,7 +21,6 @@ from ecrdrag.tree import Companion, Tree
 
 log = logging.getLogger(__name__)
 
-_HEX_TAG: Final = re.compile(r"[0-9a-f]{64}")
 # Where nobody need have meant to push: docker reads a name without a host as Docker Hub's, and podman calls what is
 # built on a machine localhost/NAME (containers/podman#15879).
 _NOBODYS: Final = (DOCKER_HUB, "localhost")
@@ -125,16 +124,13 @@ def _check_distinct(archive: ArchiveReader, aims: Sequence[Aim]) -> None:
 
 
 def _reference_of(archive: ArchiveReader, name: str, image: ArchivedImage) -> ImageReference | None:
-    """Read a name, if it says a registry to push to.
-
-    docker_pull.py tags what was pulled by its digest, which may be that of an index around it, with the hex digits.
-    """
+    """Read a name, if it says a registry to push to."""
     try:
         reference = ImageReference.parse(name).with_default_tag()
     except UsageError:
         return None
     if reference.registry in _NOBODYS:
         return None
-    if archive.is_converted or not _HEX_TAG.fullmatch(reference.tag or ""):
+    if archive.is_converted or not stands_for_digest(reference.tag):
         return reference
     return replace(reference, tag=None, digest=image.digest)

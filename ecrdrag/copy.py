@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
 from ecrdrag.archive.compress import Compression
 from ecrdrag.content import BlobSource, BlobUpload, Descriptor, Digest, EncodedPart
 from ecrdrag.conversion.converter import Converter
-from ecrdrag.delivery import Delivery, Fate, blobs_of, check_hollow, check_root, fates_of
-from ecrdrag.errors import EcrdragError, IntegrityError, UsageError
+from ecrdrag.delivery import Delivery, Fate, check_hollow, check_root, fates_of
+from ecrdrag.errors import EcrdragError, IntegrityError, UsageError, located
 from ecrdrag.manifest import Document
 from ecrdrag.reference import ImageReference
 from ecrdrag.registry.ends import Destination, RepositorySettings, Source
@@ -90,24 +89,24 @@ def copy(
     _check_apart(reference, to)
     origin = _Origin(source, reference.name)
     with Converter(options.layers, jobs=options.jobs, retry=options.retry, stage=stage) as converter:
-        with _named(origin.name, _DAMAGED):
+        with located(origin.name, damaged=_DAMAGED):
             found = look_at(reference, origin, Survey(options.wish, options.types, options.retry))
-            cargo = prepare(found, converter, foreign, only_chosen=True, retry=options.retry)
-            check_root(origin.name, cargo.image.tree, to)
-            for tree in cargo.trees:
+            load = prepare(found, converter, foreign, only_chosen=True, retry=options.retry)
+            check_root(origin.name, load.image.tree, to)
+            for tree in load.trees:
                 check_hollow(tree)
         delivery = Delivery(to.name, _Goal(destination, to.name), options.retry)
-        goods = _goods(cargo, delivery, options.create)
+        goods = _goods(load, delivery, options.create)
         if options.dry_run:
             return goods.report(to, begun, fate=Fate.MISSING)
         if not goods.exists and options.create is not None:
             delivery.create_repository(options.create)
         mounted = _mount(goods, delivery, _neighbour(reference, to))
-        ways = Routes(origin, cargo.ways)
+        ways = Routes(origin, {**load.elsewhere, **load.here})
         _upload(
             [blob for blob in goods.missing if blob.digest not in mounted], ways, origin.name, delivery, options, stage
         )
-    is_new = delivery.put(cargo.image.tree, [to.tag], cargo.found.companions)
+    is_new = delivery.put(load.image.tree, [to.tag], load.found.companions)
     return goods.report(to, begun, fate=Fate.UPLOADED, mounted=mounted, existed=not (goods.missing or is_new))
 
 
@@ -115,7 +114,7 @@ def copy(
 class _Goods:
     """What goes into the repository: the blobs that belong there, and those that aren't there yet."""
 
-    cargo: Load
+    load: Load
     exists: bool
     blobs: Mapping[Digest, Descriptor]
     missing: tuple[Descriptor, ...]
@@ -126,7 +125,7 @@ class _Goods:
         """Say what became of it all: fate is that of what was missing and isn't mounted."""
         missing = {blob.digest: blob.size for blob in self.missing}
         taken = sum(missing[digest] for digest in mounted)
-        image, companions = self.cargo.image, self.cargo.found.companions
+        image, companions = self.load.image, self.load.found.companions
         fates = fates_of(image.tree, self.blobs, missing, fate, companions)
         return Copied(
             reference=to,
@@ -160,13 +159,11 @@ def _neighbour(reference: ImageReference, to: ImageReference) -> str:
     return reference.repository if is_beside else ""
 
 
-def _goods(cargo: Load, delivery: Delivery, create: RepositorySettings | None) -> _Goods:
-    exists = delivery.has_repository(cargo.image.tree.root.digest, create)
-    out = {blob.digest for blob in cargo.left_out}
-    found = blobs_of(cargo.image.tree, cargo.found.companions)
-    blobs = {blob.digest: blob for blob in found if blob.digest not in out}
+def _goods(load: Load, delivery: Delivery, create: RepositorySettings | None) -> _Goods:
+    exists = delivery.has_repository(load.image.tree.root.digest, create)
+    blobs = {blob.digest: blob for blob in load.brought}
     missing = delivery.lacking(blobs.values()) if exists else set(blobs)
-    return _Goods(cargo, exists, blobs, tuple(blob for blob in blobs.values() if blob.digest in missing))
+    return _Goods(load, exists, blobs, tuple(blob for blob in blobs.values() if blob.digest in missing))
 
 
 def _mount(goods: _Goods, delivery: Delivery, neighbour: str) -> set[Digest]:
@@ -182,25 +179,8 @@ def _upload(
     except EcrdragError as error:
         if name not in str(error) and delivery.name not in str(error):
             is_damage = isinstance(error, IntegrityError)  # it hashes what it reads
-            _name(error, name if is_damage else delivery.name, _DAMAGED if is_damage else "")
+            error.locate(name if is_damage else delivery.name, hint=_DAMAGED if is_damage else "")
         raise
-
-
-@contextmanager
-def _named(name: str, damaged: str = "") -> Iterator[None]:
-    """Let errors say at which end they arise; damaged is the hint to those about bytes that don't do so."""
-    try:
-        yield
-    except EcrdragError as error:
-        if name not in str(error):
-            _name(error, name, damaged if isinstance(error, IntegrityError) else "")
-        raise
-
-
-def _name(error: EcrdragError, name: str, hint: str) -> None:
-    """Put a name before what an error says; it stays the error that it is, as engines and exit codes go by its kind."""
-    error.args = (f"{name}: {error}",)
-    error.hint = hint or error.hint
 
 
 class _Origin:
@@ -210,23 +190,23 @@ class _Origin:
         self._source, self.name = source, name
 
     def manifest(self, *, tag: str | None = None, digest: Digest | None = None) -> Document | Schema1:
-        with _named(self.name, _DAMAGED):
+        with located(self.name, damaged=_DAMAGED):
             return self._source.manifest(tag=tag, digest=digest)
 
     def measure(self, digest: Digest) -> int:
-        with _named(self.name):
+        with located(self.name):
             return self._source.measure(digest)
 
     def referrers(self, digest: Digest) -> tuple[Descriptor, ...]:
-        with _named(self.name):
+        with located(self.name):
             return self._source.referrers(digest)
 
     def read(self, blob: Descriptor, start: int, stop: int) -> Iterator[memoryview]:
-        with _named(self.name, _DAMAGED):
+        with located(self.name, damaged=_DAMAGED):
             yield from self._source.read(blob, start, stop)
 
     def expect(self, blob: Descriptor) -> None:
-        with _named(self.name, _DAMAGED):
+        with located(self.name, damaged=_DAMAGED):
             self._source.expect(blob)
 
     def abort(self) -> None:
@@ -240,23 +220,27 @@ class _Goal:
         self._destination, self._name = destination, name
 
     def missing(self, blobs: Iterable[Descriptor]) -> set[Digest]:
-        with _named(self._name):
+        with located(self._name):
             return self._destination.missing(blobs)
 
     def begin(self, blob: Descriptor) -> BlobUpload:
-        with _named(self._name):
+        with located(self._name):
             return _Upload(self._destination.begin(blob), self._name)
 
     def mount(self, blob: Descriptor, repository: str) -> bool:
-        with _named(self._name):
+        with located(self._name):
             return self._destination.mount(blob, repository)
 
     def put_manifest(self, document: Document, tag: str | None = None) -> bool:
-        with _named(self._name):
+        with located(self._name):
             return self._destination.put_manifest(document, tag)
 
+    def holder(self, tag: str) -> Digest | None:
+        with located(self._name):
+            return self._destination.holder(tag)
+
     def create_repository(self, settings: RepositorySettings) -> bool:
-        with _named(self._name):
+        with located(self._name):
             return self._destination.create_repository(settings)
 
 
@@ -272,9 +256,9 @@ class _Upload:
         return self._upload.part_size
 
     def send(self, part: EncodedPart) -> int:
-        with _named(self._name):
+        with located(self._name):
             return self._upload.send(part)
 
     def complete(self) -> None:
-        with _named(self._name):
+        with located(self._name):
             self._upload.complete()

@@ -106,12 +106,18 @@ class Delivery:
         return any([*found, *(self._put(tree.root, tag) for tag in tags if tag)])
 
     def _put_companion(self, companion: Companion) -> bool:
+        """Put what is about an image, and warn where cosign's tag stood for something else, which nobody finds then."""
+        tag, digest = companion.tag, companion.tree.root.digest
+        before = self.retry.insist(partial(self.destination.holder, tag), f"tag {tag}") if tag else None
         try:
-            return self.put(companion.tree, [companion.tag])
+            is_new = self.put(companion.tree, [tag])
         except ConflictError as error:
-            if companion.tag:
+            if tag:
                 error.hint = _CONFLICT_HINT.format(subject=companion.subject)
             raise
+        if before not in (None, digest):
+            log.warning("%s: tag %s was %s, and is %s now", self.name, tag, before, digest)
+        return is_new
 
     def _put(self, document: Document, tag: str | None) -> bool:
         what = f"the manifest {document.digest}"

@@ -22,6 +22,8 @@ Everybody may enter; this room imports nothing of ours.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import ClassVar
 
 
@@ -33,6 +35,11 @@ class EcrdragError(Exception):
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)
         self.hint = hint
+
+    def locate(self, where: str, *, hint: str = "") -> None:
+        """Put where it arises before what it says; it stays what it is, as engines and exit codes go by its kind."""
+        self.args = (f"{where}: {self}",)
+        self.hint = hint or self.hint
 
 
 class UsageError(EcrdragError):
@@ -113,3 +120,14 @@ class ConflictError(EcrdragError):
     """The registry refuses to overwrite an immutable tag."""
 
     exit_code = 9
+
+
+@contextmanager
+def located(where: str, *, damaged: str = "") -> Iterator[None]:
+    """Let errors say where they arise, if they don't yet; damaged is the hint to those about bytes that don't."""
+    try:
+        yield
+    except EcrdragError as error:
+        if where not in str(error):
+            error.locate(where, hint=damaged if isinstance(error, IntegrityError) else "")
+        raise

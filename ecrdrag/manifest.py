@@ -29,6 +29,17 @@ INDEX_TYPES: Final = (OCI_INDEX, DOCKER_LIST)
 # Old pushers wrote these for an image config, and docker still reads them: moby distribution/registry.go.
 IMAGE_CONFIG_TYPES: Final = (OCI_CONFIG, DOCKER_CONFIG, "application/octet-stream", "application/json", "text/html", "")
 
+# Types of layers by the family of their manifest and how they are compressed: docker distribution's manifest-v2-2, OCI
+# image spec's layer.md. Docker's for zstd is in no document, but in the wild.
+LAYER_TYPES: Final = {
+    ("docker", ""): "application/vnd.docker.image.rootfs.diff.tar",
+    ("docker", "gzip"): "application/vnd.docker.image.rootfs.diff.tar.gzip",
+    ("docker", "zstd"): "application/vnd.docker.image.rootfs.diff.tar.zstd",
+    ("oci", ""): "application/vnd.oci.image.layer.v1.tar",
+    ("oci", "gzip"): "application/vnd.oci.image.layer.v1.tar+gzip",
+    ("oci", "zstd"): "application/vnd.oci.image.layer.v1.tar+zstd",
+}
+
 # Layers that registries need not hold: OCI image spec, layer.md; docker's schema 2.
 FOREIGN_LAYER_TYPES: Final = (
     "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",
@@ -45,6 +56,11 @@ _FILE_SYSTEM_LAYERS: Final = (
     "application/vnd.docker.image.rootfs.",
     "application/vnd.docker.container.image.rootfs.",
 )
+
+# How BuildKit names an attestation beside an image, docs/attestations/attestation-storage.md: the annotation of its
+# entry that says which manifest it is about, and its platform, os and architecture alike.
+ATTESTED: Final = "vnd.docker.reference.digest"
+_NO_PLATFORM: Final = "unknown"
 
 # ImageManifest's maximum length in ECR's model; podman and skopeo stop at the same size.
 MAX_MANIFEST_SIZE: Final = 4 * 1024 * 1024
@@ -110,13 +126,18 @@ class Index:
 Document = Manifest | Index
 
 
+def is_attestation(entry: Descriptor) -> bool:
+    """Tell whether an entry of an index is something about an image there, not an image."""
+    return entry.platform is not None and entry.platform.architecture == _NO_PLATFORM
+
+
 def parse_any(raw: bytes, media_type: str = "") -> Document | Schema1:
     """Read what parse() reads, and schema 1 as well, which only registries give; raises as parse() does."""
     kind = media_type or (_kind(parse_object(raw, "manifest")) if len(raw) <= MAX_MANIFEST_SIZE else "")
     return Schema1.parse(raw, media_type) if kind in SCHEMA1_TYPES else parse(raw, media_type)
 
 
-def parse(raw: bytes, media_type: str = "") -> Manifest | Index:
+def parse(raw: bytes, media_type: str = "") -> Document:
     """Read a manifest or an index of one of the four modern kinds.
 
     An empty media_type is taken from the document, else guessed from its members.

@@ -6,12 +6,12 @@ The command line may enter; this is also the library's way to serve archives.
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
 from ecrdrag.archive.contents import ArchivedCompanion, ArchivedImage
+from ecrdrag.archive.plan import stands_for_digest
 from ecrdrag.archive.reader import ArchiveReader
 from ecrdrag.content import Descriptor, Digest, Extent
 from ecrdrag.errors import ArchiveError, UnsupportedError, UsageError
@@ -25,7 +25,6 @@ log = logging.getLogger(__name__)
 
 _MAX_SIZE: Final = 256 * 1024 * 1024  # bytes of all documents of all images, which are kept; real ones have some KiB
 _SHOWN: Final = 10  # platforms in a message
-_HEX_TAG: Final = re.compile(r"[0-9a-f]{64}")
 _WHOLE: Final = "the archive is not whole: fetch or save it again, or serve it together with what has the rest"
 
 
@@ -185,17 +184,14 @@ class _Labels:
 
 
 def _named(one: _Found) -> tuple[Label, ...]:
-    """Read an image's names; one whose tag is a digest's hex digits is found by its digest alone.
-
-    docker_pull.py tags what was pulled by its digest so, which may be that of an index around it.
-    """
+    """Read an image's names; one whose tag stands for a digest is found by its digest alone."""
     labels: dict[Label, None] = {}
     for name in one.names:
         found = labels_of(name, home_of(one.archive.where))
         if not found:
             log.warning("%s: image %s is not offered as %r", one.archive.where, one.tree.root.digest, name)
         for label in found:
-            by_digest = not one.archive.is_converted and _HEX_TAG.fullmatch(label.tag or "")
+            by_digest = not one.archive.is_converted and stands_for_digest(label.tag)
             labels[replace(label, tag=None) if by_digest else label] = None
     return tuple(labels)
 

@@ -104,7 +104,7 @@ def pull(
     for problem in problems:
         log.error("%s", problem)
     with Converter(options.layers, jobs=options.jobs, retry=options.retry, stage=stage) as converter:
-        cargo = _Cargo([_prepared(each, converter, foreign, options) for each in found], foreign)
+        cargo = _Cargo([_prepared(each, converter, foreign, options) for each in found])
         plan = cargo.plan()
         if _already_there(path, plan, options.force):
             sweep(path)
@@ -129,8 +129,11 @@ def _prepared(found: Found, converter: Converter, foreign: BlobSource | None, op
 class _Cargo:
     """All that goes into the archive: references of one image are its names, and blobs of several come once."""
 
-    def __init__(self, loads: Sequence[Load], foreign: BlobSource | None) -> None:
-        self._loads, self._foreign = loads, foreign
+    def __init__(self, loads: Sequence[Load]) -> None:
+        self._loads = loads
+        brought = {blob.digest for load in loads for blob in load.brought}
+        # What one image has to do without, another's registry may hold.
+        self._left_out = {blob.digest for load in loads for blob in load.left_out} - brought
         by_digest: dict[Digest, list[Load]] = {}
         for load in loads:
             by_digest.setdefault(load.image.tree.root.digest, []).append(load)
@@ -139,34 +142,26 @@ class _Cargo:
         _check_tags(self.images)
 
     @property
-    def _left_out(self) -> Set[Digest]:
-        """What one image has to do without, another's registry may hold."""
-        brought = {blob.digest for load in self._loads for blob in load.brought}
-        return {blob.digest for load in self._loads for blob in load.left_out} - brought
-
-    @property
     def source(self) -> BlobSource:
         """Read every blob from where it is: here, else from a registry that has it, else from where strangers say."""
-        ways = [each for load in self._loads for each in load.ways.items()]
-        strange = {digest: way for digest, way in ways if way is self._foreign}
-        here = {digest: way for digest, way in ways if way is not self._foreign}
+        elsewhere = {digest: way for load in self._loads for digest, way in load.elsewhere.items()}
+        here = {digest: way for load in self._loads for digest, way in load.here.items()}
         far = {
             blob.digest: load.found.source
             for load in reversed(self._loads)
             for blob in load.brought
-            if blob.digest not in load.ways
+            if blob.digest not in load.here and blob.digest not in load.elsewhere
         }
-        return Routes(self._loads[0].found.source, {**strange, **far, **here})
+        return Routes(self._loads[0].found.source, {**elsewhere, **far, **here})
 
     def plan(self) -> ArchivePlan:
         """Lay out the archive."""
-        companions = {(one.tree.root.digest, one.tag): one for image in self.images for one in image.companions}
         return plan_archive(
             [
                 PlannedImage(_names(each.references), each.image.tree.documents, each.image.manifest)
                 for each in self.images
             ],
-            [PlannedCompanion(one.tree.documents, one.tag) for one in companions.values()],
+            [PlannedCompanion(one.tree.documents, one.tag) for image in self.images for one in image.companions],
             known={digest: content for load in self._loads for digest, content in load.image.configs.items()},
             without=self._left_out,
         )
@@ -181,7 +176,8 @@ def _pulled(alike: Sequence[Load], without: Set[Digest]) -> PulledImage:
     companions = {(one.tree.root.digest, one.tag): one for load in alike for one in load.found.companions}
     references = tuple(load.found.reference for load in alike)
     left_out = tuple(blob for blob in alike[0].left_out if blob.digest in without)
-    return PulledImage(references, alike[0].image, tuple(companions.values()), left_out)
+    image = min(alike, key=lambda load: str(load.found.reference)).image  # whichever comes first, the bytes stay
+    return PulledImage(references, image, tuple(companions.values()), left_out)
 
 
 def _check_names(images: Sequence[PulledImage]) -> None:

@@ -18,7 +18,7 @@ from ecrdrag.archive.reader import ArchiveReader
 from ecrdrag.content import Descriptor, Digest
 from ecrdrag.delivery import Delivery, Fate, blobs_of, check_hollow, check_root, fates_of
 from ecrdrag.errors import ArchiveError, UnsupportedError
-from ecrdrag.manifest import FOREIGN_LAYER_TYPES, Document, Index
+from ecrdrag.manifest import FOREIGN_LAYER_TYPES, Document, Index, is_attestation
 from ecrdrag.reference import ImageReference
 from ecrdrag.registry.ends import Destination, RepositorySettings
 from ecrdrag.transfer.progress import Stage
@@ -32,7 +32,6 @@ log = logging.getLogger(__name__)
 
 _SHOWN: Final = 50  # images in a message
 _MAX_SIZE: Final = 256 * 1024 * 1024  # bytes of all documents that go up, which are kept; real ones have some KiB
-_NOWHERE: Final = "unknown"  # BuildKit, docs/attestations: the platform of what says something about an image
 _PULL_HINT: Final = (
     "registries take an index only together with all that it names: pull that with --platform all, "
     "or what was chosen as an index of its own with --index subset"
@@ -86,37 +85,39 @@ def push(
     What is about them goes along. Tags are set once all blobs of all images are there. Raises EcrdragError.
     """
     begun = time.monotonic()
-    cargos = _by_repository(aims_of(archive, reference, options.image), open_destination, options.retry)
-    there = [cargo.delivery.has_repository(cargo.aims[0].image.digest, options.create) for cargo in cargos]
-    _prepare(archive, [aim.image for cargo in cargos for aim in cargo.aims], stage)
+    targets = _by_repository(aims_of(archive, reference, options.image), open_destination, options.retry)
+    there = [target.delivery.has_repository(target.aims[0].image.digest, options.create) for target in targets]
+    _prepare(archive, [aim.image for target in targets for aim in target.aims], stage)
     documents = _Documents(archive)
     company = _Company(archive, documents)
-    loads = [_load(documents, company, cargo, exists, options) for cargo, exists in zip(cargos, there, strict=True)]
+    batches = [
+        _batch(documents, company, target, exists, options) for target, exists in zip(targets, there, strict=True)
+    ]
     company.say_what_stays(is_chosen=options.image is not None)
     if not options.dry_run:
-        for load in loads:
-            _bring(archive, load, options, stage)
-        for load in loads:  # only now, as every blob that goes up has been hashed
-            _put(load)
+        for batch in batches:
+            _bring(archive, batch, options, stage)
+        for batch in batches:  # only now, as every blob that goes up has been hashed
+            _put(batch)
     return Pushed(
-        tuple(image for load in loads for image in load.images),
-        sum(blob.size for load in loads for blob in load.missing),
+        tuple(image for batch in batches for image in batch.images),
+        sum(blob.size for batch in batches for blob in batch.missing),
         time.monotonic() - begun,
         options.dry_run,
     )
 
 
 @dataclass(frozen=True, slots=True)
-class _Cargo:
-    """What goes into one repository."""
+class _Target:
+    """One repository, and the images that go there."""
 
     delivery: Delivery
     aims: tuple[Aim, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class _Load:
-    """The same, with all that it takes: which blobs have to be uploaded, and whether the repository is there."""
+class _Batch:
+    """What a push does to one repository: which blobs it uploads, and whether the repository is there yet."""
 
     delivery: Delivery
     exists: bool
@@ -126,10 +127,10 @@ class _Load:
 
 def _by_repository(
     aims: Sequence[Aim], open_destination: Callable[[ImageReference], Destination], retry: RetryPolicy
-) -> tuple[_Cargo, ...]:
+) -> tuple[_Target, ...]:
     places: dict[str, ImageReference] = {one.name: one for aim in aims for one in aim.references}
     return tuple(
-        _Cargo(Delivery(name, open_destination(place), retry), tuple(_those_in(name, aims)))
+        _Target(Delivery(name, open_destination(place), retry), tuple(_those_in(name, aims)))
         for name, place in places.items()
     )
 
@@ -149,22 +150,22 @@ def _prepare(archive: ArchiveReader, images: Sequence[ArchivedImage], stage: Sta
         archive.prepare(images, lambda _: None)
 
 
-def _load(documents: _Documents, company: _Company, cargo: _Cargo, exists: bool, options: PushOptions) -> _Load:
+def _batch(documents: _Documents, company: _Company, target: _Target, exists: bool, options: PushOptions) -> _Batch:
     archive = documents.archive
-    trees = [_tree(documents, aim) for aim in cargo.aims]
+    trees = [_tree(documents, aim) for aim in target.aims]
     suites = [company.of(tree) for tree in trees]
-    check_tags(archive.where, cargo.aims, trees, suites)
+    check_tags(archive.where, target.aims, trees, suites)
     found = (blob for tree, suite in zip(trees, suites, strict=True) for blob in blobs_of(tree, suite))
     blobs = {blob.digest: blob for blob in found if not _stays_out(archive, blob)}
-    missing = cargo.delivery.lacking(blobs.values()) if exists else set(blobs)
+    missing = target.delivery.lacking(blobs.values()) if exists else set(blobs)
     fate = Fate.MISSING if options.dry_run else Fate.UPLOADED
     images: list[PushedImage] = []
-    for aim, tree, suite in zip(cargo.aims, trees, suites, strict=True):
+    for aim, tree, suite in zip(target.aims, trees, suites, strict=True):
         _check_held(archive, tree, missing)
         for companion in suite:
             _check_companion(archive, companion, missing)
         images.append(PushedImage(aim.references, tree, fates_of(tree, blobs, missing, fate, suite), suite))
-    return _Load(cargo.delivery, exists, tuple(images), tuple(blobs[digest] for digest in blobs if digest in missing))
+    return _Batch(target.delivery, exists, tuple(images), tuple(blobs[digest] for digest in blobs if digest in missing))
 
 
 class _Documents:
@@ -298,28 +299,24 @@ def _lacking(archive: ArchiveReader, tree: Tree, missing: Collection[Digest]) ->
 def _choices(root: Document, whole: Set[Digest]) -> str:
     """Say how to push those images of an index that the archive has whole."""
     found = root.manifests if isinstance(root, Index) else ()
-    entries = {one.digest: one for one in found if one.digest in whole and not _is_attestation(one)}
+    entries = {one.digest: one for one in found if one.digest in whole and not is_attestation(one)}
     shown = [*entries.values()][:_SHOWN]
     lines = [f"--image {one.digest}{f'  {one.platform}' if one.platform else ''}" for one in shown]
     return "\n".join(["push one by one what the archive has of it:", *lines] if lines else [])
 
 
-def _is_attestation(entry: Descriptor) -> bool:
-    return entry.platform is not None and entry.platform.architecture == _NOWHERE
-
-
-def _put(load: _Load) -> None:
+def _put(batch: _Batch) -> None:
     """Put each image with what is about it, of which each is put once, and so beside the first image that has it."""
     done: set[tuple[Digest, str | None]] = set()
-    for image in load.images:
+    for image in batch.images:
         fresh = {(one.tree.root.digest, one.tag): one for one in image.companions}
         tags = [one.tag for one in image.references]
-        load.delivery.put(image.tree, tags, [one for key, one in fresh.items() if key not in done])
+        batch.delivery.put(image.tree, tags, [one for key, one in fresh.items() if key not in done])
         done.update(fresh)
 
 
-def _bring(archive: ArchiveReader, load: _Load, options: PushOptions, stage: Stage) -> None:
+def _bring(archive: ArchiveReader, batch: _Batch, options: PushOptions, stage: Stage) -> None:
     """Upload what is missing, into a new repository where none is, as all that goes into it is known to be there."""
-    if not load.exists and options.create is not None:
-        load.delivery.create_repository(options.create)
-    load.delivery.upload(load.missing, archive, stage, options.jobs)
+    if not batch.exists and options.create is not None:
+        batch.delivery.create_repository(options.create)
+    batch.delivery.upload(batch.missing, archive, stage, options.jobs)

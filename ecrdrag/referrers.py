@@ -61,8 +61,11 @@ def companions_of(
 
 
 @dataclass(frozen=True, slots=True)
-class _Hint:
-    """Where something about a subject may be: in a list, or under a tag, whose suffix is empty for an index of it."""
+class _Place:
+    """Where something about a subject may be: without a suffix in the registry's list, with one under a tag.
+
+    The tag is that of clients' own list where the suffix is empty, else cosign's.
+    """
 
     subject: Digest
     suffix: str | None = None
@@ -98,50 +101,49 @@ class _Search:
 
     def about(self, subjects: Sequence[Digest]) -> list[Companion]:
         """Find what is wanted about each of these, in their order."""
-        hints = [_Hint(subject, suffix) for subject in subjects for suffix in (None, "", *_SUFFIXES)]
-        leads = self._follow(hints)
+        places = [_Place(subject, suffix) for subject in subjects for suffix in (None, "", *_SUFFIXES)]
+        leads = self._follow(places)
         found = self._collect(leads)
         return [one for subject in subjects for one in _in_order(found.get(subject, ()))]
 
-    def _follow(self, hints: Sequence[_Hint]) -> list[_Lead]:
+    def _follow(self, places: Sequence[_Place]) -> list[_Lead]:
         """Ask for lists and tags; what is in several lists is one lead."""
         leads: dict[tuple[Digest, str | None, Digest], _Lead] = {}
 
-        def follow(hint: _Hint) -> None:
-            for lead in self._leads(hint):
+        def follow(place: _Place) -> None:
+            for lead in self._leads(place):
                 with self.lock:
                     leads[lead.subject, lead.tag, lead.digest] = lead
 
-        side_by_side("referrers", hints, follow)
+        side_by_side("referrers", places, follow)
         self.listed.update(lead.digest for lead in leads.values())
         if len(self.listed) > _MAX_LISTED:
             raise UnsupportedError(f"{self.where} has more than {_MAX_LISTED} referrers")
         return list(leads.values())
 
-    def _leads(self, hint: _Hint) -> Iterator[_Lead]:
-        subject = hint.subject
-        if hint.suffix is None:
+    def _leads(self, place: _Place) -> Iterator[_Lead]:
+        subject = place.subject
+        if place.suffix is None:
             what = f"referrers of {subject}"
             listed = self.retry.insist(lambda: self.source.referrers(subject), what)
             yield from (_Lead(subject, entry.digest) for entry in listed)
             return
-        document = self._tagged(hint.tag)
+        document = self._tagged(place.tag)
         if document is None:
             return
-        if hint.suffix:
-            yield _Lead(subject, document.digest, hint.tag, hint.suffix, document)
+        if place.suffix:
+            yield _Lead(subject, document.digest, place.tag, place.suffix, document)
         elif isinstance(document, Index):  # clients keep it for registries that have no lists, or had none once
             yield from (_Lead(subject, entry.digest) for entry in document.manifests)
 
     def _tagged(self, tag: str) -> Document | None:
         try:
-            document = self._read(f"tag {tag}", tag=tag)
+            return self._read(f"tag {tag}", tag=tag)
         except NotFoundError:
             return None
         except UnsupportedError as error:
             log.warning("%s: left out what is tagged %s: %s", self.where, tag, error)
             return None
-        return document
 
     def _collect(self, leads: Sequence[_Lead]) -> dict[Digest, list[Companion]]:
         """Fetch what leads mean, with all that is in it."""

@@ -12,7 +12,16 @@ from typing import Final
 
 from ecrdrag.content import BlobSource, Descriptor, Digest, Platform
 from ecrdrag.errors import NotFoundError, UnsupportedError
-from ecrdrag.manifest import INDEX_TYPES, MANIFEST_TYPES, Document, Index, Manifest, parse_object
+from ecrdrag.manifest import (
+    ATTESTED,
+    INDEX_TYPES,
+    MANIFEST_TYPES,
+    Document,
+    Index,
+    Manifest,
+    is_attestation,
+    parse_object,
+)
 from ecrdrag.reference import ImageReference
 from ecrdrag.registry.ends import Source
 from ecrdrag.schema1 import SCHEMA1_TYPES, Schema1
@@ -24,11 +33,8 @@ from ecrdrag.tree import MAX_DEPTH, MAX_DOCUMENTS, MAX_SIZE, Tree, check_algorit
 log = logging.getLogger(__name__)
 
 MAX_CONFIG_SIZE: Final = 4 * 1024 * 1024  # bytes; skopeo and podman read no larger config
-# What BuildKit says of an attestation beside an image: which manifest it is about (docs/attestations).
-ATTESTED: Final = "vnd.docker.reference.digest"
 # What else an index names is no error, and no image: OCI image spec, image-index.md.
 _MAY_BE_IMAGES: Final = ("", *MANIFEST_TYPES, *SCHEMA1_TYPES)
-_NOWHERE: Final = "unknown"  # the platform of such an attestation
 _ALONE: Final = "such images are converted only where a reference names them: give the digest of this one"
 
 
@@ -68,12 +74,12 @@ class Resolver:
         self._documents: dict[Digest, Document] = {}
         self._configs: dict[Digest, bytes] = {}
 
-    def root(self, reference: ImageReference) -> Document | Schema1:
+    def _root(self, reference: ImageReference) -> Document | Schema1:
         """Fetch what the reference names."""
         what = f"the manifest {reference.digest or reference.tag or ''}".rstrip()
         return self._retry.insist(lambda: self._source.manifest(tag=reference.tag, digest=reference.digest), what)
 
-    def whole(self, root: Document) -> Tree:
+    def _whole(self, root: Document) -> Tree:
         """Fetch all that a root leads to, side by side."""
         self._gathered(root)
         return grow(root, self._child)
@@ -86,14 +92,14 @@ class Resolver:
         Raises NotFoundError, which lists what there is, when nothing fits the wish, UnsupportedError for a tree
         that is too large, IntegrityError for one that contradicts itself.
         """
-        root = self.root(reference)
+        root = self._root(reference)
         if isinstance(root, Schema1):
             return _old(reference, root, wish)
         if wish is None:
-            return Image(root, self.whole(root), None, None, {})
+            return Image(root, self._whole(root), None, None, {})
         if isinstance(root, Manifest):
             return self._single(reference, root, wish)
-        tree = self.whole(root) if wish.everything else None
+        tree = self._whole(root) if wish.everything else None
         offers = tuple(self._offers(root, set()))
         if tree is not None:
             return self._image(root, tree, self._loadable(reference, offers, wish))
@@ -143,7 +149,7 @@ class Resolver:
         for entry in index.manifests:
             is_index = entry.media_type in INDEX_TYPES
             if entry.platform is not None and not is_index:
-                if entry.platform.architecture != _NOWHERE:  # BuildKit: an attestation, not an image
+                if not is_attestation(entry):
                     yield _Offer(entry.platform, entry)
             elif entry.digest not in seen and (is_index or entry.media_type in _MAY_BE_IMAGES):
                 _note(seen, entry.digest)
@@ -272,16 +278,10 @@ def platform_of(config: bytes) -> Platform:
 
 
 def _old(reference: ImageReference, schema1: Schema1, wish: Wish | None) -> Schema1:
-    """Hold an image before 2016 to the wish, by what its config will say."""
-    top = schema1.entries()[-1]
-    says = {"os": "linux", "architecture": schema1.architecture or "amd64"}
-    says |= {
-        name: word for name in ("os", "architecture", "variant") if isinstance(word := top.get(name), str) and word
-    }
-    found = Platform(says["os"], says["architecture"], says.get("variant", ""))
+    """Hold an image before 2016 to the wish."""
     if wish is not None:
         for platform in wish.platforms:
-            _check_platform(reference, found, platform, wish)
+            _check_platform(reference, schema1.platform, platform, wish)
     return schema1
 
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NoReturn
 
-from ecrdrag.content import Digest
+from ecrdrag.content import Digest, Platform
 from ecrdrag.errors import UnsupportedError
 
 SIGNED: Final = "application/vnd.docker.distribution.manifest.v1+prettyjws"
@@ -23,6 +23,7 @@ SCHEMA1_TYPES: Final = (UNSIGNED, SIGNED)
 # ImageManifest's maximum length in ECR's model; manifest.py stops there too.
 _MAX_SIZE: Final = 4 * 1024 * 1024
 _BASE64URL: Final = re.compile(r"[A-Za-z0-9_-]*")
+_OS, _ARCHITECTURE = "linux", "amd64"  # the only ones that docker had when images did not say them
 # Members of other kinds of documents: two readers could take this one for two things, CVE-2021-41190.
 _FOREIGN_MEMBERS: Final = ("config", "layers", "manifests")
 
@@ -40,7 +41,7 @@ class Schema1:
     payload: bytes
     layers: tuple[Digest, ...]
     history: tuple[str, ...]  # of each layer, JSON: "v1Compatibility"
-    architecture: str = ""  # what the document says beside its history: for information alone, docker never used it
+    architecture: str = ""  # what the document says beside its history, and docker never used
 
     @classmethod
     def parse(cls, raw: bytes, media_type: str = "") -> Schema1:
@@ -71,6 +72,13 @@ class Schema1:
             history=history,
             architecture=_text(document, "architecture", "the manifest"),
         )
+
+    @property
+    def platform(self) -> Platform:
+        """Say what it runs on: by its top entry, else by the document."""
+        top = self.entries()[-1]
+        told = [word if isinstance(word := top.get(name), str) else "" for name in ("os", "architecture", "variant")]
+        return Platform(told[0] or _OS, told[1] or self.architecture or _ARCHITECTURE, told[2])
 
     def entries(self) -> tuple[Mapping[str, object], ...]:
         """Read the history: of each layer a JSON object, bottom first."""

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ecrdrag.content import Digest, Extent
-from ecrdrag.manifest import Index, Manifest
+from ecrdrag.manifest import Document
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class ShelfImage:
     """One image under one label: all its documents, children before those that name them, the root last."""
 
     label: Label
-    documents: tuple[Manifest | Index, ...]
+    documents: tuple[Document, ...]
 
     @property
     def digest(self) -> Digest:

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from ecrdrag.content import BlobSource, Descriptor, Digest
 from ecrdrag.conversion.converter import Converter
 from ecrdrag.conversion.rewrite import subset
-from ecrdrag.errors import EcrdragError, NotFoundError, UnsupportedError
+from ecrdrag.errors import EcrdragError, NotFoundError
 from ecrdrag.manifest import FOREIGN_LAYER_TYPES, Document
 from ecrdrag.reference import ImageReference
 from ecrdrag.referrers import companions_of
@@ -109,28 +109,33 @@ def look_at(reference: ImageReference, source: Source, wanted: Survey) -> Found:
 
 
 def all_problems(problems: Sequence[Problem], count: int) -> EcrdragError:
-    """Make one error of the problems of count references: of the first one's kind, with all of them in its text."""
+    """Make one error of the problems of count references: of the first one's kind, with all of them in its hint.
+
+    A message is one line, as others have a say in what stands there.
+    """
     first = problems[0].error
     if count > 1:
-        lines = [f"  {one}" for one in problems[:_SHOWN]]
-        more = [f"  and {len(problems) - _SHOWN} more"] if len(problems) > _SHOWN else []
-        first.args = ("\n".join([f"{len(problems)} of {count} references can't be pulled:", *lines, *more]),)
-        others = "--keep-going pulls the others" if len(problems) < count else ""
-        hints = dict.fromkeys([*(one.error.hint for one in problems[:_SHOWN]), others])
-        first.hint = "\n".join(filter(None, hints))
+        more = [f"and {len(problems) - _SHOWN} more"] if len(problems) > _SHOWN else []
+        others = ["--keep-going pulls the others"] if len(problems) < count else []
+        hints = dict.fromkeys(one.error.hint for one in problems[:_SHOWN])
+        lines = [*map(str, problems[:_SHOWN]), *more, *hints, *others]
+        first.args = (f"{len(problems)} of {count} references can't be pulled",)
+        first.hint = "\n".join(filter(None, lines))
     return first
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What one reference brings, in its final form; ways are those of blobs that don't come from its source.
+    """What one reference brings, in its final form.
 
-    left_out are the layers that nobody has, or that aren't wanted from where they are.
+    here has the blobs that were made or read on the way, elsewhere those that come from their own URLs; all others are
+    the source's. left_out are the layers that nobody has, or that aren't wanted from where they are.
     """
 
     found: Found
     image: Image
-    ways: Mapping[Digest, BlobSource]
+    here: Mapping[Digest, BlobSource]
+    elsewhere: Mapping[Digest, BlobSource]
     left_out: tuple[Descriptor, ...]
 
     @property
@@ -152,19 +157,17 @@ def prepare(
 
     only_chosen has an index written anew without what wasn't chosen. What people should know is said.
     """
-    image, ways = _converted(found, converter)
+    image, here = _converted(found, converter)
     if only_chosen:
         image = replace(image, tree=subset(image.tree))
-    kept = _still(found, image)
-    absent = _foreign(image.tree, found.source, retry)
-    elsewhere = [blob for blob in absent if blob.urls and foreign is not None]
-    left_out = tuple(blob for blob in absent if blob not in elsewhere)
+    kept = _with_companions_of(found, image)
+    absent = _absent(image.tree, found.source, retry)
+    elsewhere = {blob.digest: foreign for blob in absent if blob.urls and foreign is not None}
+    left_out = tuple(blob for blob in absent if blob.digest not in elsewhere)
     for blob in left_out:
         hint = f": --foreign-layers fetches it from {_hosts(blob.urls)}" if blob.urls else ""
         log.warning("%s: left out layer %s, which is not distributable%s", found.reference, blob.digest, hint)
-    if foreign is not None:
-        ways = {**ways, **dict.fromkeys((blob.digest for blob in elsewhere), foreign)}
-    return Load(kept, image, ways, left_out)
+    return Load(kept, image, here, elsewhere, left_out)
 
 
 def _converted(found: Found, converter: Converter) -> tuple[Image, Mapping[Digest, BlobSource]]:
@@ -175,19 +178,19 @@ def _converted(found: Found, converter: Converter) -> tuple[Image, Mapping[Diges
     return found.image, {}
 
 
-def _still(found: Found, image: Image) -> Found:
+def _with_companions_of(found: Found, image: Image) -> Found:
     """Keep of what was found what is still about an image in its final form."""
     before = found.image.digest if isinstance(found.image, Schema1) else found.image.tree.root.digest
     if image.tree.root.digest == before:
         return found
     log.warning("%s: %s becomes %s, as it was changed on the way", found.reference, before, image.tree.root.digest)
-    kept = _about(found.companions, image.tree)
+    kept = _still_about(image.tree, found.companions)
     if dropped := len(found.companions) - len(kept):
         log.warning("%s: %d referrers are about what was changed, and are left out", found.reference, dropped)
     return replace(found, companions=kept)
 
 
-def _about(companions: Iterable[Companion], tree: Tree) -> tuple[Companion, ...]:
+def _still_about(tree: Tree, companions: Iterable[Companion]) -> tuple[Companion, ...]:
     """Leave out what is about none of a tree's documents, nor about what is about these."""
     known = {document.digest for document in tree.documents}
     kept = []
@@ -198,8 +201,8 @@ def _about(companions: Iterable[Companion], tree: Tree) -> tuple[Companion, ...]
     return tuple(kept)
 
 
-def _foreign(tree: Tree, source: Source, retry: RetryPolicy) -> tuple[Descriptor, ...]:
-    """List the layers that registries need not hold, and this one doesn't."""
+def _absent(tree: Tree, source: Source, retry: RetryPolicy) -> tuple[Descriptor, ...]:
+    """List the layers that registries need not hold, and this one doesn't; one of two descriptors may say where."""
     told = {blob.digest: blob for one in tree.manifests for blob in one.blobs if blob.urls}
     foreign = [told.get(blob.digest, blob) for blob in tree.blobs if blob.media_type in FOREIGN_LAYER_TYPES]
     absent: set[Digest] = set()
@@ -215,10 +218,10 @@ def _foreign(tree: Tree, source: Source, retry: RetryPolicy) -> tuple[Descriptor
 
 
 def _say_what_stays(reference: ImageReference, root: Document, source: Source, wanted: Survey) -> None:
-    """Count what is about an index of which one image is taken; where that is too much to count, it is said so."""
+    """Count what is about an index of which one image is taken; where that fails, it is said so, and nothing else."""
     try:
         companions = companions_of((root,), source, reference.name, wanted.types or (), wanted.retry)
-    except UnsupportedError as error:
+    except EcrdragError as error:  # a count is no reason to fail
         log.warning("%s: what is about the index as a whole is left out: %s", reference, error)
         return
     if companions:

@@ -143,6 +143,9 @@ class MemoryDestination:
             self.tags[tag] = document.digest
         return is_new
 
+    def holder(self, tag: str) -> Digest | None:
+        return self.tags.get(tag)
+
     def create_repository(self, settings: RepositorySettings) -> bool:
         self.asked.append("create")
         self.before_each("create")

@@ -14,7 +14,7 @@ from typing import Final, Protocol
 from ecrdrag.archive.members import Members, content_of
 from ecrdrag.content import Digest, Extent
 from ecrdrag.errors import ArchiveError, UsageError
-from ecrdrag.manifest import Index, Manifest
+from ecrdrag.manifest import Document
 
 MAX_IMAGES: Final = 1_000  # in one archive; each costs a read of its config
 MAX_COMPANIONS: Final = 5_000  # the same; an image may have several, one of each kind for each platform
@@ -91,7 +91,7 @@ class Contents(Protocol):
         """Give the digest of the manifest or index that an image is."""
         ...
 
-    def document(self, digest: Digest) -> Manifest | Index:
+    def document(self, digest: Digest) -> Document:
         """Give a manifest or an index, held against its digest; raise ArchiveError when it isn't there."""
         ...
 

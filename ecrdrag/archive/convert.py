@@ -21,25 +21,18 @@ from ecrdrag.archive.members import Member, Members
 from ecrdrag.archive.press import Hashed, Press
 from ecrdrag.content import Digest
 from ecrdrag.errors import ArchiveError, IntegrityError
-from ecrdrag.manifest import DOCKER_CONFIG, DOCKER_MANIFEST, OCI_CONFIG, OCI_MANIFEST, Manifest, parse
+from ecrdrag.manifest import DOCKER_CONFIG, DOCKER_MANIFEST, LAYER_TYPES, OCI_CONFIG, OCI_MANIFEST, Manifest, parse
 
 FORMATS: Final = ("docker", "oci")
-# Layer types by format and compression: docker distribution's manifest-v2-2, OCI image spec's layer.md; docker
-# has no word of its own for zstd, so an image with such a layer becomes an OCI one.
-LAYER_TYPES: Final = {
-    ("docker", ""): "application/vnd.docker.image.rootfs.diff.tar",
-    ("docker", "gzip"): "application/vnd.docker.image.rootfs.diff.tar.gzip",
-    ("docker", "zstd"): "application/vnd.docker.image.rootfs.diff.tar.zstd",
-    ("oci", ""): "application/vnd.oci.image.layer.v1.tar",
-    ("oci", "gzip"): "application/vnd.oci.image.layer.v1.tar+gzip",
-    ("oci", "zstd"): "application/vnd.oci.image.layer.v1.tar+zstd",
-}
 _KEPT: Final = ("gzip", "zstd")  # what registries take; bzip2 and xz are compressed anew
 
 
 @dataclass(frozen=True, slots=True)
 class Conversion:
-    """Say how docker's archives become images: format None is docker's, but OCI's where a layer is zstd."""
+    """Say how docker's archives become images: format None is docker's, but OCI's where a layer is zstd.
+
+    Docker's documents have no type for such a layer.
+    """
 
     compression: Compression = field(default_factory=Compression)
     format: str | None = None

@@ -22,7 +22,7 @@ from ecrdrag.archive.members import Members, content_of
 from ecrdrag.archive.plan import REFERRERS_FILE, blob_path
 from ecrdrag.content import Descriptor, Digest
 from ecrdrag.errors import ArchiveError, IntegrityError, UnsupportedError
-from ecrdrag.manifest import OCI_INDEX, Index, Manifest, parse, parse_object
+from ecrdrag.manifest import OCI_INDEX, Document, Index, parse, parse_object
 
 LAYOUT_FILE: Final = "oci-layout"
 INDEX_FILE: Final = "index.json"
@@ -70,7 +70,7 @@ class OciLayout:
         """Give the digest that index.json has for it."""
         return image.digest
 
-    def document(self, digest: Digest) -> Manifest | Index:
+    def document(self, digest: Digest) -> Document:
         """Read a manifest or an index and hold it against its digest."""
         where, path = self._members.where, blob_path(digest)
         member = self._members.find(path)

@@ -16,6 +16,7 @@ from ecrdrag.archive.plan import REFERRERS_FILE
 from ecrdrag.content import Descriptor, Digest
 from ecrdrag.errors import ArchiveError, UnsupportedError
 from ecrdrag.manifest import INDEX_TYPES, Document, Index
+from ecrdrag.reference import fallback_tag
 
 MAX_READ: Final = 64 * 1024 * 1024  # bytes of all documents that are read to sort; real ones have some KiB
 # Full names come first: the second annotation is often the tag alone.
@@ -42,7 +43,7 @@ class Listing:
 
 
 @dataclass(frozen=True, slots=True)
-class _Facts:
+class Gist:
     """What a document is about, and what it lists: None for nothing and for what is no index."""
 
     subject: Digest | None = None
@@ -57,28 +58,28 @@ class Facts:
 
     def __init__(self, where: str, read: Callable[[Digest], Document], holds: Callable[[Digest], bool]) -> None:
         self.where, self.read, self.holds = where, read, holds
-        self._known: dict[Digest, _Facts] = {}
+        self._known: dict[Digest, Gist] = {}
         self._size = 0
 
-    def of(self, digest: Digest) -> _Facts:
+    def of(self, digest: Digest) -> Gist:
         """Read what a document says: nothing for one that isn't there, or of a kind that can't be read.
 
         Both are found out when the document is used. Raises IntegrityError for a damaged one.
         """
         if digest not in self._known:
             try:
-                self._known[digest] = self._learned(digest) if self.holds(digest) else _Facts()
+                self._known[digest] = self._learned(digest) if self.holds(digest) else Gist()
             except UnsupportedError:
-                self._known[digest] = _Facts()
+                self._known[digest] = Gist()
         return self._known[digest]
 
-    def _learned(self, digest: Digest) -> _Facts:
+    def _learned(self, digest: Digest) -> Gist:
         document = self.read(digest)
         self._size += len(document.raw)
         if self._size > MAX_READ:
             raise ArchiveError(f"{self.where}: the manifests that it lists have more than {MAX_READ} bytes")
         children = tuple(one.digest for one in document.manifests) if isinstance(document, Index) else None
-        return _Facts(document.subject.digest if document.subject else None, children)
+        return Gist(document.subject.digest if document.subject else None, children)
 
 
 def sort(entries: Sequence[Descriptor], referrers: Sequence[Descriptor], facts: Facts) -> Listing:
@@ -115,7 +116,7 @@ class _Sorter:
             return [_tagged(entry, tag[0], tag["hex"])] if tag["suffix"] else self._members[place]
         suffix = _SUFFIXES.get(entry.annotations.get(_KIND, ""))
         if suffix and (image := self._signed.get(_name(entry))):
-            return [_tagged(entry, f"sha256-{image.hex}{suffix}", image.hex)]
+            return [_tagged(entry, f"{fallback_tag(image)}{suffix}", image.hex)]
         if self._names[entry.digest] or entry.digest in self.parts:
             return None
         subject = self._facts.of(entry.digest).subject

@@ -11,6 +11,7 @@ being told a name only where ``index.json`` has one entry.
 from __future__ import annotations
 
 import json
+import re
 import tarfile
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -34,6 +35,7 @@ _OCI_LAYOUT: Final = {"imageLayoutVersion": "1.0.0"}  # OCI image spec, image-la
 _FULL_NAME: Final = "io.containerd.image.name"
 _TAG_NAME: Final = "org.opencontainers.image.ref.name"
 REFERRERS_FILE: Final = "referrers.json"  # an OCI index
+_HEX: Final = re.compile(r"[0-9a-f]{64}")
 _SPREAD: Final = "spread them over several archives"
 NOTHING: Final[Mapping[Digest, bytes]] = MappingProxyType({})
 
@@ -104,6 +106,11 @@ class ImageName:
 
     def __str__(self) -> str:
         return f"{self.name}:{self.tag}"
+
+
+def stands_for_digest(tag: str | None) -> bool:
+    """Tell whether a tag is what ImageName.of makes of a digest, which may be that of an index around the image."""
+    return _HEX.fullmatch(tag or "") is not None
 
 
 @dataclass(frozen=True, slots=True)

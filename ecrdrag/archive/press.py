@@ -105,7 +105,8 @@ class Press:
             gzip.compress(plain, write)
         extent = spool.extent(start, spool.size)
         blob = StoredBlob(Digest("sha256", written.hexdigest()), extent, partial(_section, spool, start))
-        self._idle.append(spool)
+        with self._lock:
+            self._idle.append(spool)
         return blob
 
     def close(self) -> None:

@@ -19,7 +19,7 @@ from ecrdrag.archive.layout import LAYOUT_FILE, OciLayout
 from ecrdrag.archive.members import KINDS_HINT, Members
 from ecrdrag.content import Descriptor, Digest, Extent
 from ecrdrag.errors import ArchiveError, IntegrityError, NotFoundError, TransferError, UnsupportedError
-from ecrdrag.manifest import Index, Manifest
+from ecrdrag.manifest import Document
 
 _SHOWN_NAMES: Final = 3
 _SHOWN_LENGTH: Final = 60  # characters
@@ -73,11 +73,11 @@ class ArchiveReader:
         """Make what the images need and the archive doesn't hold; tell advance how many bytes were read."""
         self._contents.prepare(images, advance)
 
-    def root(self, image: ArchivedImage) -> Manifest | Index:
+    def root(self, image: ArchivedImage) -> Document:
         """Give the document that an image is, after prepare()."""
         return self._contents.document(self._contents.root(image))
 
-    def manifest(self, *, tag: str | None = None, digest: Digest | None = None) -> Manifest | Index:
+    def manifest(self, *, tag: str | None = None, digest: Digest | None = None) -> Document:
         """Read a manifest or an index, byte for byte; a tag is looked for in the names of the images."""
         if tag is None and digest is not None:
             return self._contents.document(digest)

@@ -41,7 +41,7 @@ def add_choice_arguments(parser: argparse.ArgumentParser, *, default: str = "lin
         help="take along what is about the image: signatures, attestations, SBOMs; with TYPE only those of this "
         "artifact type; may be repeated, and without TYPE stands behind the REFs",
     )
-    add("--layers", choices=tuple(_FORMS), help="gzip: convert zstd layers; plain: all compressed ones; digests change")
+    add("--layers", choices=tuple(_FORMS), help="convert layers that are anything but this; digests change")
     add("--foreign-layers", action="store_true", help="fetch layers that no registry has from the URLs that they name")
 
 

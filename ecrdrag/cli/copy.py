@@ -13,7 +13,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Final
 
-from ecrdrag.cli.arguments import MAX_JOBS, add_aws_arguments, add_output_arguments
+from ecrdrag.cli.arguments import MAX_JOBS, add_aws_arguments, add_output_arguments, with_default_tags
 from ecrdrag.cli.arguments import jobs as jobs_of
 from ecrdrag.cli.choice import add_choice_arguments, layers_of, types_of, wish_of
 from ecrdrag.cli.new_repository import add_repository_arguments, repository_settings
@@ -109,9 +109,7 @@ def _way(way: Way, reference: ImageReference, profile: str | None, plain_http: b
 
 def _references(source: str, destination: str) -> tuple[ImageReference, ImageReference]:
     found, to = ImageReference.parse(source), ImageReference.parse(destination)
-    if found.tag is None and found.digest is None:
-        found = found.with_default_tag()
-        log.warning("no tag and no digest given: taking :%s", found.tag)
+    (found,) = with_default_tags([found])
     return found, to if to.tag or to.digest else replace(to, tag=found.tag)
 
 

@@ -25,10 +25,10 @@ def references_in(name: str) -> tuple[ImageReference, ...]:
         try:
             found.append(ImageReference.parse(line))
         except UsageError as error:  # noqa: PERF203 - to name them all
-            wrong.append(f"{name}, line {number}: {error}")
+            wrong.append(f"line {number}: {error}")
     if wrong:
-        more = [f"and {len(wrong) - _SHOWN} more lines"] if len(wrong) > _SHOWN else []
-        raise UsageError("\n".join([*wrong[:_SHOWN], *more]))
+        more = [f"and {len(wrong) - _SHOWN} more"] if len(wrong) > _SHOWN else []
+        raise UsageError(f"{name} has lines that are no references", hint="\n".join([*wrong[:_SHOWN], *more]))
     return tuple(found)
 
 

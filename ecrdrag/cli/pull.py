@@ -14,15 +14,14 @@ from pathlib import Path
 from typing import Final
 
 from ecrdrag.archive.contents import MAX_IMAGES
-from ecrdrag.cli.arguments import MAX_JOBS, add_aws_arguments, add_output_arguments
+from ecrdrag.cli.arguments import MAX_JOBS, add_aws_arguments, add_output_arguments, with_default_tags
 from ecrdrag.cli.arguments import jobs as jobs_of
 from ecrdrag.cli.choice import add_choice_arguments, layers_of, types_of, wish_of
 from ecrdrag.cli.lists import references_in
 from ecrdrag.cli.progress import stage_of
-from ecrdrag.cli.report import companion_document
+from ecrdrag.cli.report import blob_document, companion_document
 from ecrdrag.cli.streams import print_result
 from ecrdrag.cli.way import add_login_arguments, add_way_arguments, way_of
-from ecrdrag.content import Descriptor
 from ecrdrag.errors import UsageError
 from ecrdrag.pull import Pulled, PulledImage, PullOptions, pull
 from ecrdrag.reference import ImageReference
@@ -50,7 +49,6 @@ exit codes: 0 verified and in place, 2 usage, 3 credentials, 4 not found,
 image, 70 a bug, 130 interrupted, 141 closed pipe; with --keep-going that of
 the first REF that can't be had
 """
-_SHOWN: Final = 3  # references in a message
 _MIB: Final = 1024 * 1024
 _UNITS: Final = {"": 1, "k": 1024, "m": _MIB}
 _SIZE = re.compile(r"(\d{1,12})(?:([km]?)(?:i?b)?)", re.IGNORECASE)
@@ -125,15 +123,7 @@ def _references(arguments: argparse.Namespace) -> list[ImageReference]:
         raise UsageError(which, hint="give a REF, or a list of them with --from FILE")
     if len(found) > MAX_IMAGES:
         raise UsageError(f"{len(found)} images are more than the {MAX_IMAGES} that one archive takes")
-    bare = [each for each in found if _is_bare(each)]
-    if bare:
-        which = "" if len(found) == 1 else f" for {', '.join(map(str, bare[:_SHOWN]))}{' ...' if bare[_SHOWN:] else ''}"
-        log.warning("no tag and no digest given%s: taking :latest", which)
-    return [each.with_default_tag() if _is_bare(each) else each for each in found]
-
-
-def _is_bare(reference: ImageReference) -> bool:
-    return reference.tag is None and reference.digest is None
+    return with_default_tags(found)
 
 
 def _as_text(pulled: Pulled, *, named: bool) -> str:
@@ -178,14 +168,10 @@ def _image_document(pulled: PulledImage) -> dict[str, object]:
         "mediaType": tree.root.media_type,
         "platform": str(pulled.image.platform) if pulled.image.platform else None,
         "manifests": [str(document.digest) for document in tree.documents],
-        "layers": [_layer_document(layer) for layer in layers.values() if layer.digest not in without],
-        "leftOut": [_layer_document(layer) for layer in pulled.left_out],
+        "layers": [blob_document(layer) for layer in layers.values() if layer.digest not in without],
+        "leftOut": [blob_document(layer) for layer in pulled.left_out],
         "referrers": [companion_document(one) for one in pulled.companions],
     }
-
-
-def _layer_document(layer: Descriptor) -> dict[str, object]:
-    return {"digest": str(layer.digest), "size": layer.size, "mediaType": layer.media_type}
 
 
 def _output(text: str | None) -> Path | None:

@@ -9,24 +9,22 @@ import argparse
 import json
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from typing import Final
 
 from ecrdrag.archive.compress import Compression, require
 from ecrdrag.archive.convert import FORMATS, Conversion
 from ecrdrag.cli.archives import check_name, opened
-from ecrdrag.cli.arguments import MAX_JOBS, add_aws_arguments, add_output_arguments
+from ecrdrag.cli.arguments import MAX_JOBS, add_aws_arguments, add_output_arguments, with_default_tags
 from ecrdrag.cli.arguments import jobs as jobs_of
 from ecrdrag.cli.new_repository import add_repository_arguments, repository_settings
-from ecrdrag.cli.progress import display
+from ecrdrag.cli.progress import stage_of
 from ecrdrag.cli.report import blob_lines, companion_text, image_document, name_text, size_text
 from ecrdrag.cli.streams import print_result
 from ecrdrag.cli.way import add_login_arguments, add_way_arguments, way_of
 from ecrdrag.errors import UsageError
 from ecrdrag.push import Pushed, PushedImage, PushOptions, push
 from ecrdrag.reference import ImageReference
-from ecrdrag.transfer.progress import Progress
 from ecrdrag.transfer.upload import DEFAULT_UPLOAD_JOBS
 
 DESCRIPTION: Final = """\
@@ -88,7 +86,7 @@ def run(arguments: argparse.Namespace) -> int:
     options = PushOptions(
         image=arguments.image, jobs=arguments.jobs, create=repository_settings(arguments), dry_run=arguments.dry_run
     )
-    stage = partial(_stage, arguments)
+    stage = partial(stage_of, arguments)
     conversion = Conversion(arguments.compression or Compression(), arguments.format)
     require(conversion.compression)
     with Ends(way_of(arguments)) as ends, opened(arguments.archive, conversion, stage) as archive:
@@ -99,19 +97,10 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-@contextmanager
-def _stage(arguments: argparse.Namespace, label: str) -> Iterator[Progress]:
-    with display(arguments.progress, quiet=arguments.quiet, label=label) as progress:
-        yield progress
-
-
 def _reference(text: str | None) -> ImageReference | None:
     if text is None:
         return None
-    reference = ImageReference.parse(text)
-    if reference.tag is None and reference.digest is None:
-        reference = reference.with_default_tag()
-        log.warning("no tag and no digest given: taking :%s", reference.tag)
+    (reference,) = with_default_tags([ImageReference.parse(text)])
     return reference
 
 

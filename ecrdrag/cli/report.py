@@ -57,8 +57,8 @@ def image_document(
         "digest": str(tree.root.digest),
         "mediaType": tree.root.media_type,
         "manifests": [str(document.digest) for document in tree.documents],
-        "configs": [_blob_document(blob, fates) for blob in configs.values()],
-        "layers": [_blob_document(blob, fates) for blob in layers.values()],
+        "configs": [{**blob_document(blob), "status": fates[blob.digest].value} for blob in configs.values()],
+        "layers": [{**blob_document(blob), "status": fates[blob.digest].value} for blob in layers.values()],
         "referrers": [companion_document(companion) for companion in companions],
     }
 
@@ -75,6 +75,6 @@ def companion_document(companion: Companion) -> dict[str, object]:
     }
 
 
-def _blob_document(blob: Descriptor, fates: Fates) -> dict[str, object]:
-    status = fates[blob.digest].value
-    return {"digest": str(blob.digest), "size": blob.size, "mediaType": blob.media_type, "status": status}
+def blob_document(blob: Descriptor) -> dict[str, object]:
+    """Give what a program may want to know of a blob."""
+    return {"digest": str(blob.digest), "size": blob.size, "mediaType": blob.media_type}

@@ -49,9 +49,7 @@ def _point_nowhere(stream: TextIO) -> None:
 def complain(program: str, message: str, hint: str, verbose: bool) -> None:
     """Say on stderr what went wrong, with the traceback of what is being handled when verbose."""
     lines = traceback.format_exc().splitlines() if verbose else []
-    first, *more = message.split("\n")  # lists of problems have a line for each
-    lines += [f"{program}: {first}", *(f"  {line.strip()}" for line in more)]
-    lines += [f"  {line}" for line in hint.splitlines()]
+    lines += [f"{program}: {message}", *(f"  {line}" for line in hint.splitlines())]
     try:
         print("\n".join(map(_printable, lines)), file=sys.stderr, flush=True)  # noqa: T201
     except OSError:

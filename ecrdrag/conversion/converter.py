@@ -5,20 +5,18 @@ The stories may enter.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 
 from ecrdrag.archive import compress, decompress
 from ecrdrag.archive.compress import Compression
-from ecrdrag.archive.convert import LAYER_TYPES
 from ecrdrag.content import BlobSource, Descriptor, Digest
 from ecrdrag.conversion.layers import Kept, Layers
 from ecrdrag.conversion.rewrite import compression_of, rewritten, with_layers
 from ecrdrag.conversion.schema1 import LayerFacts, modernised, needed
-from ecrdrag.errors import EcrdragError, IntegrityError, UnsupportedError
-from ecrdrag.manifest import Manifest, parse_object
+from ecrdrag.errors import IntegrityError, UnsupportedError, located
+from ecrdrag.manifest import LAYER_TYPES, Manifest, parse_object
 from ecrdrag.registry.ends import Source
 from ecrdrag.resolve import Image, Resolver, platform_of
 from ecrdrag.schema1 import Schema1
@@ -65,7 +63,7 @@ class Converter:
         Raises IntegrityError for layers that aren't what their image says, UnsupportedError for what can't be read
         here, ArchiveError where there is no room, and as the source does, which is good for nothing then.
         """
-        with _named(where):
+        with located(where):
             image = self._modern(found, source) if isinstance(found, Schema1) else self._fitted(found, source, where)
         here: dict[Digest, BlobSource] = {digest: Kept.of(config) for digest, config in image.configs.items()}
         here.update(self._layers.ways)
@@ -175,14 +173,3 @@ def _diff_ids(config: bytes, manifest: Manifest) -> Sequence[Digest]:
             f"manifest {manifest.digest} has {len(manifest.layers)} layers, its config knows {len(found)}"
         )
     return found
-
-
-@contextmanager
-def _named(where: str) -> Iterator[None]:
-    """Let errors say where the image is; they stay what they are, as exit codes go by their kind."""
-    try:
-        yield
-    except EcrdragError as error:
-        if where not in str(error):
-            error.args = (f"{where}: {error}",)
-        raise

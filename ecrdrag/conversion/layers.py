@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Final
 
 from ecrdrag.archive.compress import Compression, GzipBlocks
@@ -22,7 +22,7 @@ from ecrdrag.transfer.download import Download, download
 from ecrdrag.transfer.progress import Progress, Stage
 from ecrdrag.transfer.retry import RetryPolicy
 
-_FILES: Final = 64  # that received layers get for themselves, of the 256 that macOS allows a process
+_FILES: Final = 64  # that layers of one image get for themselves, of the 256 that macOS allows a process
 _SCHEMA1: Final = ("gzip", "")  # what may stay in an image before 2016, as docker's schema 2 has types for it
 _OURS: Final = "the conversion"
 
@@ -104,14 +104,22 @@ class Layers:
 
     def _received(self, layers: Sequence[Descriptor], *, apart: bool) -> list[_Received]:
         """Make room; the largest get files of their own, so that the space of each can be given back."""
-        alone = min(len(layers), _FILES) if apart else 0
-        spools = [Spool(_OURS) for _ in range(alone + (alone < len(layers)))]
-        self._spools += spools
-        own = [
-            _Received(layer, spool.reserve(layer.size), spool)
-            for layer, spool in zip(layers[:alone], spools, strict=False)
-        ]
-        return own + [_Received(layer, spools[-1].reserve(layer.size), None) for layer in layers[alone:]]
+        alone = _FILES if apart else 0
+        own = [self._received_alone(layer) for layer in layers[:alone]]
+        return own + [_Received(layer, self._shared.reserve(layer.size), None) for layer in layers[alone:]]
+
+    @cached_property
+    def _shared(self) -> Spool:
+        return self._new_spool()
+
+    def _received_alone(self, layer: Descriptor) -> _Received:
+        spool = self._new_spool()
+        return _Received(layer, spool.reserve(layer.size), spool)
+
+    def _new_spool(self) -> Spool:
+        spool = Spool(_OURS)
+        self._spools.append(spool)
+        return spool
 
     def _fetch(self, received: Sequence[_Received], source: BlobSource) -> None:
         downloads = [Download(one.layer, one.section) for one in received]

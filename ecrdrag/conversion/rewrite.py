@@ -12,11 +12,9 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, TypeVar, cast
 
-from ecrdrag.archive.convert import LAYER_TYPES
 from ecrdrag.content import Descriptor, Digest
 from ecrdrag.errors import UnsupportedError
-from ecrdrag.manifest import DOCKER_MANIFEST, Document, Index, Manifest, parse, parse_object
-from ecrdrag.resolve import ATTESTED
+from ecrdrag.manifest import ATTESTED, DOCKER_MANIFEST, LAYER_TYPES, Document, Index, Manifest, parse, parse_object
 from ecrdrag.tree import Tree
 
 # OCI image spec, layer.md; docker distribution, manifest-v2-2. Docker's for zstd is in no document, but in the wild.

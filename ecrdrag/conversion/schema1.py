@@ -13,10 +13,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
-from ecrdrag.archive.convert import LAYER_TYPES
 from ecrdrag.content import Digest
 from ecrdrag.errors import UnsupportedError
-from ecrdrag.manifest import DOCKER_CONFIG, DOCKER_MANIFEST, Manifest, parse
+from ecrdrag.manifest import DOCKER_CONFIG, DOCKER_MANIFEST, LAYER_TYPES, Manifest, parse
 from ecrdrag.resolve import MAX_CONFIG_SIZE
 from ecrdrag.schema1 import Schema1
 
@@ -28,15 +27,13 @@ EMPTY_LAYER: Final = Digest("sha256", "a3ed95caeb02ffe68cdd9fd84406680ae93d633cb
 # RootFS for rootfs, and would believe the wrong one of both.
 _LEFT_OUT: Final = frozenset({"id", "parent", "parent_id", "layer_id", "size", "throwaway", "rootfs", "history"})
 # Members whose types docker holds an image to when it reads one, of the config itself and of what containers get.
-_TOP_TEXTS: Final = ("author", "comment", "container", "docker_version", "variant", "os.version")
+_TOP_TEXTS: Final = ("architecture", "os", "variant", "os.version", "author", "comment", "container", "docker_version")
 _TEXTS: Final = ("User", "WorkingDir", "Hostname", "Domainname", "Image", "StopSignal")
 _LISTS: Final = ("Env", "OnBuild")
 _COMMANDS: Final = ("Cmd", "Entrypoint", "Shell")
 _OBJECTS: Final = ("Volumes", "ExposedPorts", "Labels")
 _WORD: Final = re.compile(r"[a-z0-9][a-z0-9_.-]*")
 _TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", re.ASCII)  # RFC 3339, 5.6
-_OS: Final = "linux"
-_ARCHITECTURE: Final = "amd64"  # the only one that docker had when images did not say it
 
 # Go's encoding/json writes these so in every string.
 _ESCAPED: Final = {ord(each): f"\\u{ord(each):04x}" for each in "<>&\u2028\u2029"}
@@ -106,11 +103,12 @@ def _is_empty(step: _Step, facts: Mapping[Digest, LayerFacts]) -> bool:
 def _config(schema1: Schema1, steps: Sequence[_Step], facts: Mapping[Digest, LayerFacts]) -> bytes:
     top = {name: value for name, value in steps[-1].entry.items() if name.lower() not in _LEFT_OUT}
     _check_types(top)
+    platform = schema1.platform
     diff_ids = [str(facts[step.layer].diff_id) for step in steps if not _is_empty(step, facts)]
     config = {
         **top,
-        "architecture": _word(top, "architecture") or _spelled("architecture", schema1.architecture) or _ARCHITECTURE,
-        "os": _word(top, "os") or _OS,
+        "architecture": _word("architecture", platform.architecture),
+        "os": _word("os", platform.os),
         "rootfs": {"type": "layers", "diff_ids": diff_ids},
         "history": [_history(step.entry, is_empty=_is_empty(step, facts)) for step in steps],
     }
@@ -191,13 +189,9 @@ def _time(entry: Mapping[str, object]) -> str | None:
     return found
 
 
-def _word(entry: Mapping[str, object], member: str) -> str:
-    return _spelled(member, _value(entry, member, str, "a string") or "")
-
-
-def _spelled(member: str, word: str) -> str:
-    """Hold a word of a platform to what one is made of; nothing is fine."""
-    if word and not _WORD.fullmatch(word):
+def _word(member: str, word: str) -> str:
+    """Hold a word of a platform to what one is made of."""
+    if not _WORD.fullmatch(word):
         raise UnsupportedError(f"schema 1: {member} is {word[:40]!r}, which is no word of a platform")
     return word
 

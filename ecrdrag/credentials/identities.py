@@ -78,7 +78,7 @@ def fingerprint(identity: Identity, environ: Mapping[str, str]) -> str:
 def _entries(file: Path) -> dict[str, Identity]:
     try:
         text = file.read_text("utf-8")
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return {}
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"

@@ -21,10 +21,10 @@ from ecrdrag.errors import (
     RepositoryNotFoundError,
     TransientError,
 )
-from ecrdrag.manifest import Index, Manifest
+from ecrdrag.manifest import Document
 from ecrdrag.reference import ImageReference
 from ecrdrag.registry.client import RegistryClient
-from ecrdrag.registry.distribution_repository import Answer, Repository
+from ecrdrag.registry.distribution_repository import REFUSED, Answer, Repository
 from ecrdrag.registry.distribution_upload import FlowingUpload, PartedUpload, digest_of
 from ecrdrag.registry.ends import RepositorySettings, Unlimited
 from ecrdrag.registry.hollow import check_hope
@@ -40,7 +40,6 @@ _UPLOADS: Final = "blobs/uploads/"
 _FOUND: Final = (200, 206, 301, 302, 303, 307, 308, 416)  # 416: it has not even a first byte
 _OK, _CREATED, _NOT_FOUND = 200, 201, 404
 _NOT_ALLOWED: Final = (400, 401, 403)  # to HEAD without a word, so that it is asked otherwise
-_NO: Final = range(400, 429)
 _INCOMPLETE: Final = ("BLOB_UNKNOWN", "BLOB_UPLOAD_UNKNOWN", "MANIFEST_BLOB_UNKNOWN", "MANIFEST_UNKNOWN")
 
 
@@ -117,19 +116,19 @@ class DistributionDestination:
                 self._begun[blob.digest] = answer
         return answer.status == _CREATED
 
-    def put_manifest(self, document: Manifest | Index, tag: str | None = None) -> bool:
+    def put_manifest(self, document: Document, tag: str | None = None) -> bool:
         """Put a document, byte for byte, whose blobs and children are there; False when it was there already.
 
         What it refers to is noted, where a registry leaves that to its clients. Raises ConflictError for an immutable
         tag that another digest holds, and TransientError when another try may help, as where a blob isn't known that
         has just been uploaded.
         """
-        if self._holder(document, tag) == document.digest:
+        if self._held(tag or str(document.digest)) == document.digest:
             return self._indexes.note(document)  # a push may have ended between the two
         what = f"the manifest {document.digest} in {self._repository.where}" + (f":{tag}" if tag else "")
         path, headers = f"manifests/{tag or document.digest}", {"Content-Type": document.media_type}
         answer = self._repository.ask(
-            "PUT", path, what, good=(_OK, _CREATED, 202, *_NO), headers=headers, body=document.raw
+            "PUT", path, what, good=(_OK, _CREATED, 202, *REFUSED), headers=headers, body=document.raw
         )
         if answer.refusal:
             return self._yields(document, tag, answer, what) or self._indexes.note(document)
@@ -201,20 +200,24 @@ class DistributionDestination:
     def _take_no_parts(self) -> None:
         self._takes_parts = False
 
-    def _holder(self, document: Manifest | Index, tag: str | None) -> Digest | None:
-        """Say which digest is there under a tag, or the document's where it is there; None when it can't be known.
+    def holder(self, tag: str) -> Digest | None:
+        """Say which document a tag stands for; None where it stands for none, or that can't be known."""
+        return self._held(tag)
+
+    def _held(self, version: str) -> Digest | None:
+        """Say which digest is there under a tag or a digest; None when it isn't there, or can't be known.
 
         Every kind is asked for: who takes no docker list gets one image out of it instead, from distribution 2
         (registry/handlers/manifests.go), and that may be the very one that is to have the tag.
         """
-        path, headers = f"manifests/{tag or document.digest}", {"Accept": ACCEPT}
-        what = f"the manifest {tag or document.digest} in {self._repository.where}"
-        answer = self._repository.ask("HEAD", path, what, good=(_OK, *_NO), headers=headers)
+        path, headers = f"manifests/{version}", {"Accept": ACCEPT}
+        what = f"the manifest {version} in {self._repository.where}"
+        answer = self._repository.ask("HEAD", path, what, good=(_OK, *REFUSED), headers=headers)
         if answer.status != _OK:
             return None
-        return digest_of(answer) or (None if tag else document.digest)
+        return digest_of(answer) or (Digest.parse(version) if ":" in version else None)
 
-    def _yields(self, document: Manifest | Index, tag: str | None, answer: Answer, what: str) -> bool:
+    def _yields(self, document: Document, tag: str | None, answer: Answer, what: str) -> bool:
         """Raise what a refused manifest means, unless somebody else has put this very one under an immutable tag."""
         error = self._repository.error(answer, what)
         if answer.refusal and answer.refusal.code in _INCOMPLETE:
@@ -222,7 +225,7 @@ class DistributionDestination:
             if self._repository.is_ecr:
                 check_hope(document, lacking)
             raise lacking
-        holder = self._holder(document, tag) if tag and isinstance(error, ConflictError) else None
+        holder = self._held(tag) if tag and isinstance(error, ConflictError) else None
         if holder is None:
             raise error
         if holder != document.digest:

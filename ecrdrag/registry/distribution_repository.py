@@ -20,8 +20,10 @@ from ecrdrag.registry.client import RegistryClient
 from ecrdrag.registry.distribution_errors import Refusal
 from ecrdrag.registry.http import Body, host_of, small_body
 from ecrdrag.registry.http_errors import translated
-from ecrdrag.registry.upstream import digest_in, pull_scope
+from ecrdrag.registry.upstream import ACCEPT, digest_in, pull_scope
 
+# A refusal that stays one; another try may help after 408 (RFC 9110, 15.5.9), 425 (RFC 8470, 5.2), 429 (RFC 6585, 4).
+REFUSED: Final = tuple(status for status in range(400, 429) if status not in (408, 425))
 _ANY: Final = range(100, 600)
 _READING: Final = ("GET", "HEAD")
 _OK, _NOT_FOUND = 200, 404
@@ -82,10 +84,10 @@ class Repository:
             turn.moved(_size(body) or 1)
             return answer
 
-    def document(self, tag: str, accept: str) -> tuple[bytes, str] | None:
+    def document(self, tag: str) -> tuple[bytes, str] | None:
         """Fetch what is under a tag, and its media type; None where nothing is."""
         path, what = f"{self.name}/manifests/{tag}", f"{self.where}:{tag}"
-        good, headers = (_OK, _NOT_FOUND), {"Accept": accept}
+        good, headers = (_OK, _NOT_FOUND), {"Accept": ACCEPT}
         asking = self._client.ask("GET", path, scope=self._scope, what=what, headers=headers, good=good)
         with self._turns.turn(self._client.host) as turn, asking as response:
             turn.moved(1)

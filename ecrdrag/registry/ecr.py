@@ -93,9 +93,10 @@ class EcrSource:
         try:
             return tuple({one.digest: one for page in self._pages(digest) for one in page}.values())
         except UnsupportedError as error:
-            if self._has_lists:
+            with self._lock:
+                is_first, self._has_lists = self._has_lists, False
+            if is_first:
                 log.warning("%s: of what refers to an image only that is found which has a tag", error)
-            self._has_lists = False
             return ()
 
     def read(self, blob: Descriptor, start: int, stop: int) -> Iterator[memoryview]:

@@ -6,7 +6,7 @@ The stories and the command line, which builds the client and installs ecr_parts
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Final
 
 from ecrdrag.content import Descriptor, Digest, EncodedPart, Turns
@@ -21,7 +21,7 @@ from ecrdrag.errors import (
     UnsupportedError,
     UploadLostError,
 )
-from ecrdrag.manifest import Index, Manifest
+from ecrdrag.manifest import Document
 from ecrdrag.reference import ImageReference
 from ecrdrag.registry.ecr_api import (
     ACCEPTED_TYPES,
@@ -74,7 +74,7 @@ class EcrDestination:
         """Do nothing: the API has no call for it, /v2/ alone mounts (ECR user guide, "Blob mounting")."""
         return False
 
-    def put_manifest(self, document: Manifest | Index, tag: str | None = None) -> bool:
+    def put_manifest(self, document: Document, tag: str | None = None) -> bool:
         """Put a document, byte for byte, whose blobs and children are there; False when it was there already.
 
         Raises ConflictError for an immutable tag that another digest holds, UnsupportedError for a document
@@ -137,7 +137,7 @@ class EcrDestination:
         # guide, "Restoring an image", and an upload more than needed costs only time.
         return {digest for digest in digests if states[str(digest)] != "AVAILABLE"}
 
-    def _put_image(self, document: Manifest | Index, tag: str | None) -> Mapping[str, object]:
+    def _put_image(self, document: Document, tag: str | None) -> Mapping[str, object]:
         repository = self._repository
         try:
             text = document.raw.decode()
@@ -153,20 +153,20 @@ class EcrDestination:
                 **({"imageTag": tag} if tag else {}),
             )
 
-    def _check_holder(self, document: Manifest | Index, tag: str | None, refusal: TagTakenError) -> None:
+    def _check_holder(self, document: Document, tag: str | None, refusal: TagTakenError) -> None:
         """Raise ConflictError unless the immutable tag stands for this very document."""
         if not tag:
             raise refusal
-        holder = self._holder(tag)
-        if holder != str(document.digest):
+        holder = self.holder(tag)
+        if holder != document.digest:
             raise ConflictError(
                 f"{self._repository.where}:{tag} is immutable and holds {holder or 'another image'}, "
                 f"not {document.digest}",
                 hint=refusal.hint,
             ) from None
 
-    def _holder(self, tag: str) -> str:
-        """Say which digest a tag stands for; empty when it can't be known."""
+    def holder(self, tag: str) -> Digest | None:
+        """Say which document a tag stands for; None where it stands for none, or that can't be known."""
         repository = self._repository
         try:
             with repository.called("BatchGetImage"):
@@ -177,9 +177,11 @@ class EcrDestination:
                     acceptedMediaTypes=ACCEPTED_TYPES,
                 )
         except EcrdragError:
-            return ""
+            return None
         digests = (text_of(structure_of(image, "imageId"), "imageDigest") for image in structures_of(answer, "images"))
-        return next(digests, "")
+        with suppress(ValueError):
+            return Digest.parse(next(digests, ""))
+        return None
 
 
 class EcrUpload:

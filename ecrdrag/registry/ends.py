@@ -72,6 +72,10 @@ class Destination(BlobDestination, Protocol):
         """
         ...
 
+    def holder(self, tag: str) -> Digest | None:
+        """Say which document a tag stands for; None where it stands for none, or that can't be known."""
+        ...
+
     def mount(self, blob: Descriptor, repository: str) -> bool:
         """Take a blob over from another repository of the same registry, which holds it; False when it doesn't come.
 

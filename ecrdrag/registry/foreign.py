@@ -136,8 +136,11 @@ class ForeignLayers:
         self._transport.__exit__(kind, error, trace)
 
     def _of(self, blob: Descriptor) -> _Places:
+        key = (blob.digest, blob.urls)
         with self._lock:
-            return self._places.setdefault((blob.digest, blob.urls), _Places(blob, self._guard))
+            if key not in self._places:
+                self._places[key] = _Places(blob, self._guard)
+            return self._places[key]
 
 
 def _no_use(blob: Digest, failed: Mapping[str, EcrdragError]) -> EcrdragError:

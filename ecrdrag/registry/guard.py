@@ -1,6 +1,6 @@
 """Own where requests may go whose URLs a stranger wrote: over TLS, without a login, to the public internet alone.
 
-The registry's ends may enter, and the stories for what is wrong with a URL.
+registry/foreign.py enters.
 """
 
 from __future__ import annotations

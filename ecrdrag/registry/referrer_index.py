@@ -17,12 +17,11 @@ from ecrdrag.content import Digest
 from ecrdrag.errors import TransientError, UnsupportedError
 from ecrdrag.manifest import DOCKER_LIST, MAX_MANIFEST_SIZE, OCI_INDEX, Document, Manifest, parse, parse_object
 from ecrdrag.reference import fallback_tag
-from ecrdrag.registry.distribution_repository import Answer, Repository
+from ecrdrag.registry.distribution_repository import REFUSED, Answer, Repository
 from ecrdrag.registry.upstream import ACCEPT
 
 log = logging.getLogger(__name__)
 
-_NO: Final = (*range(400, 408), *range(409, 429))  # neither 408 nor 429, after which another try helps
 _OK, _NOT_FOUND = 200, 404
 _TAKEN: Final = (_OK, 201, 202)
 # An index whose manifests aren't all there is refused by distribution, and by others.
@@ -57,7 +56,7 @@ class ReferrerIndexes:
     def _lists(self, subject: Digest) -> bool:
         """Ask for the list: who has one is not asked for the tag by anybody, though it may not have sent a header."""
         what = f"referrers of {subject} in {self._repository.where}"
-        answer = self._repository.ask("GET", f"referrers/{subject}", what, good=(_OK, *_NO))
+        answer = self._repository.ask("GET", f"referrers/{subject}", what, good=(_OK, *REFUSED))
         kind = answer.headers.get("Content-Type", "").partition(";")[0].strip().lower()
         return answer.status == _OK and kind == OCI_INDEX
 
@@ -79,7 +78,7 @@ class ReferrerIndexes:
 
     def _index(self, tag: str) -> _Entry:
         """Read what is there, or begin with nothing; raise UnsupportedError for anything but an OCI index."""
-        found = self._repository.document(tag, ACCEPT)
+        found = self._repository.document(tag)
         if found is None:
             return {"schemaVersion": 2, "mediaType": OCI_INDEX}
         raw, kind = found
@@ -103,8 +102,8 @@ class ReferrerIndexes:
         raw = _written({**index, "manifests": entries})
         if len(raw) > MAX_MANIFEST_SIZE:
             raise UnsupportedError(f"{what} would have {len(raw)} bytes, and nobody reads one of that size")
-        headers = {"Content-Type": OCI_INDEX}
-        return self._repository.ask("PUT", f"manifests/{tag}", what, good=(*_TAKEN, *_NO), headers=headers, body=raw)
+        good, headers = (*_TAKEN, *REFUSED), {"Content-Type": OCI_INDEX}
+        return self._repository.ask("PUT", f"manifests/{tag}", what, good=good, headers=headers, body=raw)
 
     def _is_there(self, digest: str) -> bool:
         what = f"the manifest {digest} in {self._repository.where}"

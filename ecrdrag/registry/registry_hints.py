@@ -28,7 +28,7 @@ ACTIONS: Final[Mapping[tuple[str, str], str]] = {
     ("HEAD", "blobs"): "BatchCheckLayerAvailability",
     ("GET", "tags"): "ListImages",
     ("GET", "_catalog"): "DescribeRepositories",
-    ("GET", "referrers"): "BatchGetImage",
+    ("GET", "referrers"): "BatchGetImage",  # ListImageReferrers has no action of its own
     ("POST", "blobs/uploads"): "InitiateLayerUpload",
     ("PATCH", "blobs/uploads"): "UploadLayerPart",
     ("PUT", "blobs/uploads"): "CompleteLayerUpload",

@@ -98,7 +98,7 @@ class BlobTransport:
         host = host_of(url)
         with self._turns.turn(host) as turn, translated(host), self._open(url, 0, 1, authorization) as response:
             size = _told_size(response, host_of(response.url))
-            if response.status_code != requests.codes.ok:  # then it is the whole blob that comes
+            if response.status_code != requests.codes.ok:  # whose body is the whole blob; others leave a connection
                 small_body(response)
             turn.moved(1)
             return size

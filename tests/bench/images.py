@@ -55,7 +55,7 @@ def put_image(ecr: ECRClient, repository: str, sizes: Sequence[int]) -> PutImage
     ecr.create_repository(repositoryName=repository)
     layers, contents = [], []
     for place, size in enumerate(sizes):
-        layer, content = _put_layer(ecr, repository, size, seed=f"{repository} {place}")
+        layer, content = put_layer(ecr, repository, size, seed=f"{repository} {place}")
         layers.append(layer)
         contents.append(content)
     about = {"os": "linux", "architecture": "amd64", "rootfs": {"type": "layers", "diff_ids": contents}}
@@ -68,7 +68,7 @@ def put_image(ecr: ECRClient, repository: str, sizes: Sequence[int]) -> PutImage
     return PutImage(repository, put.content, str(put.digest), blobs)
 
 
-def _put_layer(ecr: ECRClient, repository: str, size: int, *, seed: str) -> tuple[dict[str, str | int], str]:
+def put_layer(ecr: ECRClient, repository: str, size: int, *, seed: str) -> tuple[dict[str, str | int], str]:
     """Put a layer; give what a manifest says of it and the digest of what it unpacks to."""
     upload = ecr.initiate_layer_upload(repositoryName=repository)["uploadId"]
     packer = zlib.compressobj(0, zlib.DEFLATED, _GZIP)

@@ -12,10 +12,10 @@ from ecrdrag.content import Digest, Platform
 from ecrdrag.conversion.converter import Converted, Converter
 from ecrdrag.errors import TransferError
 from ecrdrag.localecr.faults import FaultScript
-from ecrdrag.manifest import Index
+from ecrdrag.manifest import ATTESTED, Index
 from ecrdrag.reference import ImageReference
 from ecrdrag.registry.ends import Source
-from ecrdrag.resolve import ATTESTED, Resolver, Wish
+from ecrdrag.resolve import Resolver, Wish
 from ecrdrag.transfer.download import fetch
 from ecrdrag.transfer.routes import Routes
 from tests.converting import FAST, GZIP, PLAIN, Far, Part, Shown, image_of, type_of, unpacked

@@ -135,7 +135,7 @@ def test_a_source_whose_api_falters_is_asked_again(ground: Ground, name: str) ->
 
 
 def test_a_link_that_expires_in_the_middle_of_a_blob_is_minted_again_and_the_blob_goes_on(ground: Ground) -> None:
-    cut_then_expired = (Fault("cut", 100_000), *[HONESTLY] * 4, *[Fault("expired")] * 2)
+    cut_then_expired = (Fault("cut", 60_000), *[HONESTLY] * 4, *[Fault("expired")] * 2)
     ground.copy(source=FaultScript(blob=cut_then_expired))
     minted, read = ground.here.asked("GetDownloadUrlForLayer", "GET ").values()
     assert minted > len(IMAGE.blobs)

@@ -95,7 +95,7 @@ def test_all_that_is_missing_is_said_before_a_layer_moves(ecr: LocalEcr, tmp_pat
     nowhere, wrong = f"{HOST}/no/where:1", f"{HOST}/team/db:99"
     ended = pull(ecr, tmp_path, NAMES[0], nowhere, wrong, "-o", "release.tar")
     assert (ended.code, ended.out, list(tmp_path.iterdir())) == (4, "", [])
-    assert "2 of 3 references can't be pulled:" in ended.err
+    assert "2 of 3 references can't be pulled" in ended.err
     assert f"\n  {nowhere}: " in ended.err
     assert f"\n  {wrong}: " in ended.err
     assert "--keep-going" in ended.err
@@ -111,6 +111,15 @@ def test_the_rest_is_pulled_where_that_is_wished(ecr: LocalEcr, tmp_path: Path) 
     assert [each["reference"] for each in found["problems"]] == [wrong]
     assert f"{wrong}: " in ended.err
     assert (tmp_path / "release.tar").is_file()
+
+
+def test_an_image_is_named_wherever_several_were_asked_for(ecr: LocalEcr, tmp_path: Path) -> None:
+    line = f"release.tar {APP.manifest.digest} {NAMES[0]}\n"
+    ended = pull(ecr, tmp_path, NAMES[0], f"{HOST}/team/db:99", "-o", "release.tar", "--keep-going")
+    assert (ended.code, ended.out) == (4, line)
+    (tmp_path / "images.txt").write_text(NAMES[0])
+    ended = pull(ecr, tmp_path, "--from", "images.txt", "-o", "release.tar")
+    assert (ended.code, ended.out) == (0, line)
 
 
 def test_where_nothing_can_be_had_nothing_is_pulled(ecr: LocalEcr, tmp_path: Path) -> None:

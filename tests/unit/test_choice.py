@@ -90,13 +90,14 @@ def test_a_list_comes_from_standard_input_too(monkeypatch: pytest.MonkeyPatch) -
 def test_all_lines_that_are_wrong_are_named(tmp_path: Path) -> None:
     path = tmp_path / "images.txt"
     path.write_text("# ours\nhost.example/app 1\nhost.example/app:1\nhost.example/App:1\n")
+    with pytest.raises(UsageError, match="has lines that are no references") as caught:
+        references_in(str(path))
+    lines = [line.partition(": ")[0] for line in caught.value.hint.splitlines() if line.startswith("line ")]
+    assert lines == ["line 2", "line 4"]
+    path.write_text("no image\n" * 12)
     with pytest.raises(UsageError) as caught:
         references_in(str(path))
-    lines = [line for line in str(caught.value).splitlines() if line.startswith(str(path))]
-    assert [line.partition(": ")[0] for line in lines] == [f"{path}, line 2", f"{path}, line 4"]
-    path.write_text("no image\n" * 12)
-    with pytest.raises(UsageError, match="and 2 more lines"):
-        references_in(str(path))
+    assert caught.value.hint.endswith("\nand 2 more")
 
 
 def test_what_is_no_list_is_refused(tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ import pytest
 from ecrdrag.archive.compress import Compression
 from ecrdrag.content import Digest, Platform
 from ecrdrag.conversion.converter import Converted, Converter
-from ecrdrag.manifest import DOCKER_MANIFEST, OCI_MANIFEST, Index, Manifest
-from ecrdrag.resolve import ATTESTED, Image, Wish
+from ecrdrag.manifest import ATTESTED, DOCKER_MANIFEST, OCI_MANIFEST, Index, Manifest
+from ecrdrag.resolve import Image, Wish
 from tests.converting import (
     ALL,
     FAST,

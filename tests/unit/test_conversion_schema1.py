@@ -14,7 +14,21 @@ from ecrdrag.conversion.converter import Converter
 from ecrdrag.errors import IntegrityError, NotFoundError, TransferError, TransientError
 from ecrdrag.manifest import DOCKER_MANIFEST, Manifest
 from ecrdrag.schema1 import Schema1
-from tests.converting import FAST, GZIP, PLAIN, WHERE, Far, Shown, content_of, converting, found, tars_of, type_of
+from tests.converting import (
+    FAST,
+    GZIP,
+    OPEN_FILES,
+    PLAIN,
+    WHERE,
+    Far,
+    Shown,
+    content_of,
+    converting,
+    found,
+    tars_of,
+    temporary_files,
+    type_of,
+)
 from tests.images import tar_of
 from tests.kinds import gzipped, image, zstded
 from tests.schema1_images import EMPTY_GZIP, Step, hello_schema1, hello_steps, old_image
@@ -85,6 +99,22 @@ def test_a_layer_that_a_modern_image_shares_is_not_brought_again() -> None:
             assert set(converted.blobs) >= {converted.image.root.layers[0].digest}
             assert tars_of(converted, new, converted.image.root) == [TARS[0]]
         assert Digest.of(step.blob) not in new.given
+
+
+@pytest.mark.skipif(not OPEN_FILES.is_dir(), reason="this system doesn't list open files")
+def test_many_images_share_one_temporary_file_as_a_process_may_have_few() -> None:
+    tars = [tar_of({f"{place}": b"x"}) for place in range(5)]
+    with converting(None) as convert:
+        opened = []
+        made = []
+        for tar in tars:
+            far = Far(old_image([Step("RUN x", gzipped(tar))]))
+            made.append((far, convert(far)))
+            opened.append(len(temporary_files()))
+        assert opened == opened[:1] * len(tars)
+        for tar, (far, converted) in zip(tars, made, strict=True):
+            assert isinstance(converted.image.root, Manifest)
+            assert tars_of(converted, far, converted.image.root) == [tar]
 
 
 def test_the_same_image_is_made_with_any_number_of_jobs_signed_or_not() -> None:

@@ -192,6 +192,20 @@ def test_an_image_has_no_tag_where_its_signature_is_refused(destination: MemoryD
     assert (destination.tags, image.digest in destination.documents) == ({}, True)
 
 
+@pytest.mark.parametrize("held", [None, "the same", "another"])
+def test_a_signature_that_takes_the_place_of_another_is_said_to(
+    destination: MemoryDestination, caplog: pytest.LogCaptureFixture, held: str | None
+) -> None:
+    image, (signature, sbom) = signed(destination)
+    before = {"the same": signature.digest, "another": sbom.digest}.get(held or "")
+    if before:
+        destination.tags[signature.tag] = before
+    Delivery("app", destination, FAST).put(tree_in(image), ["1"], [companion_in(signature, image)])
+    said = f"app: tag {signature.tag} was {before}, and is {signature.digest} now"
+    assert (said in caplog.text) is (held == "another")
+    assert ("was" in caplog.text) is (held == "another")
+
+
 @pytest.mark.parametrize(
     ("error", "hint"),
     [

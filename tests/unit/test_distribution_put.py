@@ -145,10 +145,11 @@ def test_a_manifest_that_lacks_its_blob_without_bytes_is_hopeless_at_ecr_alone(
     )
 
 
+@pytest.mark.parametrize("status", [408, 425, 429, 500])
 def test_a_question_that_may_be_answered_later_is_asked_again_before_anything_is_put(
-    registry: Registry, destination: DistributionDestination
+    registry: Registry, destination: DistributionDestination, status: int
 ) -> None:
-    registry.replies[TAG] = by_method(HEAD=failing(500))
+    registry.replies[TAG] = by_method(HEAD=failing(status))
     with pytest.raises(TransientError):
         destination.put_manifest(HELLO, "1")
     assert methods(registry) == ["HEAD"]

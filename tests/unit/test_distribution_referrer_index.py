@@ -327,6 +327,19 @@ def test_a_refused_note_is_an_error(
         assert type(caught.value) is kind
 
 
+@pytest.mark.parametrize("status", [408, 425, 429])
+def test_a_list_that_may_come_later_is_not_taken_for_none(
+    kept: Kept, destination: DistributionDestination, status: int
+) -> None:
+    kept.lists = failing(status)
+    with pytest.raises(TransientError):
+        destination.put_manifest(document_of(SIGNED))
+    assert TAG not in kept.manifests
+    kept.lists = Reply(b'{"schemaVersion":2,"manifests":[]}', headers={"Content-Type": OCI_INDEX})
+    assert destination.put_manifest(document_of(SIGNED)) is False
+    assert TAG not in kept.manifests
+
+
 def test_an_index_is_held_against_the_digest_that_is_told(kept: Kept, destination: DistributionDestination) -> None:
     headers = {"Content-Type": OCI_INDEX, "Docker-Content-Digest": str(APP.digest)}
     kept.refusals = {f"GET {TAG}": Reply(b'{"schemaVersion":2,"manifests":[]}', headers=headers)}

@@ -9,9 +9,9 @@ import pytest
 
 from ecrdrag.content import Descriptor, Digest, Platform
 from ecrdrag.errors import BusyError, IntegrityError, NotFoundError, UnsupportedError
-from ecrdrag.manifest import OCI_CONFIG, OCI_INDEX, OCI_MANIFEST, Index, Manifest, parse
+from ecrdrag.manifest import ATTESTED, OCI_CONFIG, OCI_INDEX, OCI_MANIFEST, Index, Manifest, parse
 from ecrdrag.reference import ImageReference
-from ecrdrag.resolve import ATTESTED, MAX_CONFIG_SIZE, Image, Resolver, Wish
+from ecrdrag.resolve import MAX_CONFIG_SIZE, Image, Resolver, Wish
 from ecrdrag.transfer.retry import RetryPolicy
 from ecrdrag.tree import MAX_DEPTH, MAX_DOCUMENTS
 

@@ -15,6 +15,7 @@ from ecrdrag.content import Descriptor, Digest
 from ecrdrag.conversion.rewrite import NewLayer, compression_of, rewritten, subset, with_layers
 from ecrdrag.errors import UnsupportedError
 from ecrdrag.manifest import (
+    ATTESTED,
     DOCKER_CONFIG,
     DOCKER_LIST,
     DOCKER_MANIFEST,
@@ -28,7 +29,6 @@ from ecrdrag.manifest import (
     Manifest,
     parse,
 )
-from ecrdrag.resolve import ATTESTED
 from ecrdrag.tree import Tree, grow
 from tests.converting import type_of
 

@@ -33,7 +33,7 @@ _TRANSLATIONS: Final = {
     manifest.OCI_MANIFEST: (manifest.DOCKER_MANIFEST, _OCI_TO_DOCKER),
 }
 # What a layer of schema 1, which has no types, counts as: containerd, core/remotes/docker/schema1/converter.go.
-_SCHEMA1_LAYER: Final = "application/vnd.docker.image.rootfs.diff.tar.gzip"
+_SCHEMA1_LAYER: Final = manifest.LAYER_TYPES["docker", "gzip"]
 _MAX_SIZE: Final = 2**63 - 1  # ImageSizeInBytes is a long in ECR's model
 
 
@@ -98,7 +98,7 @@ def read(raw: bytes, media_type: str, signed_digest: SignedDigest = SignedDigest
     return read
 
 
-def nameless(raw: bytes) -> str:
+def unsaid_type(raw: bytes) -> str:
     """Name the media type of what is pushed under none: schema 1's, which can't say its own; else empty.
 
     Docker before 1.10 pushed so: docker distribution, docs/spec/manifest-v2-1.md, has "application/json" for it, too.

@@ -62,8 +62,9 @@ def delete(visit: Visit) -> Answer:
 
 
 def _kind(visit: Visit, raw: bytes) -> str:
+    """Say as what a manifest is pushed."""
     kind = visit.request.headers.get("Content-Type", "").partition(";")[0].strip()
-    return documents.nameless(raw) or kind if kind in _VAGUE else kind
+    return (documents.unsaid_type(raw) or kind) if kind in _VAGUE else kind
 
 
 def _find(visit: Visit) -> Parameters:
