@@ -8,7 +8,8 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Collection, Sequence, Set
-from dataclasses import dataclass, field
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -18,9 +19,9 @@ from ecrdrag.archive.plan import ArchivePlan, ImageName, PlannedCompanion, Plann
 from ecrdrag.archive.writer import ArchiveWriter, sweep
 from ecrdrag.content import BlobSource, Descriptor, Digest
 from ecrdrag.conversion.converter import Converter
-from ecrdrag.errors import ArchiveError, UsageError
+from ecrdrag.errors import ArchiveError, EcrdragError, UsageError
 from ecrdrag.reference import ImageReference
-from ecrdrag.registry.ends import Source
+from ecrdrag.registry.ends import Source, Spared
 from ecrdrag.resolve import Image, Wish
 from ecrdrag.survey import Found, Load, Problem, Survey, all_problems, prepare, survey
 from ecrdrag.transfer.download import DEFAULT_JOBS, MIB, Download, download
@@ -101,10 +102,14 @@ def pull(
     found, problems = survey(references, open_source, Survey(options.wish, options.types, options.retry))
     if problems and not (options.keep_going and found):
         raise all_problems(problems, len(found) + len(problems))
-    for problem in problems:
-        log.error("%s", problem)
-    with Converter(options.layers, jobs=options.jobs, retry=options.retry, stage=stage) as converter:
-        cargo = _Cargo([_prepared(each, converter, foreign, options) for each in found])
+    with ExitStack() as stack:
+        loads, more = _loads(found, lambda: stack.enter_context(_converter(options, stage)), foreign, options)
+        problems = tuple(sorted([*problems, *more], key=lambda problem: references.index(problem.reference)))
+        if not loads:
+            raise all_problems(problems, len(problems))
+        for problem in problems:
+            log.error("%s", problem)
+        cargo = _Cargo(loads)
         plan = cargo.plan()
         if _already_there(path, plan, options.force):
             sweep(path)
@@ -120,10 +125,33 @@ def default_name(reference: ImageReference) -> str:
     return f"{name[:_NAME_LIMIT]}.tar"
 
 
+def _converter(options: PullOptions, stage: Stage) -> Converter:
+    return Converter(options.layers, jobs=options.jobs, retry=options.retry, stage=stage)
+
+
+def _loads(
+    found: Sequence[Found], converters: Callable[[], Converter], foreign: BlobSource | None, options: PullOptions
+) -> tuple[list[Load], list[Problem]]:
+    """Prepare one image after the other; where that is wished, one that can't be prepared is no reason to stop."""
+    loads: list[Load] = []
+    problems: list[Problem] = []
+    converter = converters()
+    for each in found:
+        try:
+            loads.append(_prepared(each, converter, foreign, options))
+        except EcrdragError as error:  # noqa: PERF203 - to go on
+            if not options.keep_going:
+                raise
+            problems.append(Problem(each.reference, error))
+            converter = converters()  # one that has failed converts nothing more
+    return loads, problems
+
+
 def _prepared(found: Found, converter: Converter, foreign: BlobSource | None, options: PullOptions) -> Load:
-    load = prepare(found, converter, foreign, only_chosen=options.subset, retry=options.retry)
+    spared = replace(found, source=Spared(found.source)) if options.keep_going else found
+    load = prepare(spared, converter, foreign, only_chosen=options.subset, retry=options.retry)
     _say_what_docker_does(load)
-    return load
+    return replace(load, found=replace(load.found, source=found.source))
 
 
 class _Cargo:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Final
 
-from ecrdrag.content import BlobSource, Descriptor, Digest, Platform
+from ecrdrag.content import Descriptor, Digest, Platform
 from ecrdrag.errors import NotFoundError, UnsupportedError
 from ecrdrag.manifest import (
     ATTESTED,
@@ -23,7 +23,7 @@ from ecrdrag.manifest import (
     parse_object,
 )
 from ecrdrag.reference import ImageReference
-from ecrdrag.registry.ends import Source
+from ecrdrag.registry.ends import Source, Spared
 from ecrdrag.schema1 import SCHEMA1_TYPES, Schema1
 from ecrdrag.transfer.crew import side_by_side
 from ecrdrag.transfer.download import fetch
@@ -232,7 +232,7 @@ class Resolver:
         if config.digest not in self._configs:
             if sum(map(len, tuple(self._configs.values()))) + config.size > MAX_SIZE:
                 raise UnsupportedError(f"the configs of the image have more than {MAX_SIZE} bytes")
-            self._configs[config.digest] = fetch(config, _Spared(self._source), retry=self._retry)
+            self._configs[config.digest] = fetch(config, Spared(self._source), retry=self._retry)
         return self._configs[config.digest]
 
 
@@ -242,16 +242,6 @@ class _Offer:
 
     platform: Platform
     entry: Descriptor
-
-
-class _Spared:
-    """Be a source that a failure leaves alone: others are asked through it."""
-
-    def __init__(self, source: BlobSource) -> None:
-        self.read, self.expect = source.read, source.expect
-
-    def abort(self) -> None:
-        """End nothing, as one small blob alone is read."""
 
 
 def _best(reference: ImageReference, offers: Sequence[_Offer], wanted: Platform) -> Descriptor:

@@ -71,7 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="of several --platform: the index as it is, though not all of it is there, or a new one of these alone "
         "(default: original); without several it changes nothing",
     )
-    add("--keep-going", action="store_true", help="leave out REFs that the registry doesn't give, and pull the rest")
+    add("--keep-going", action="store_true", help="leave out REFs that can't be had or converted, and pull the rest")
     jobs = f"connections for layers at most, 1 to {MAX_JOBS} (default: {DEFAULT_JOBS})"
     add("-j", "--jobs", metavar="N", type=jobs_of, default=DEFAULT_JOBS, help=jobs)
     add("--chunk-size", metavar="SIZE", type=_chunk_size, help="1MiB to 20MiB (default: by what is missing)")

@@ -36,6 +36,17 @@ class Source(BlobSource, Protocol):
         ...
 
 
+class Spared:
+    """Be a source that a failure leaves alone, as others are read through it; for what is soon done."""
+
+    def __init__(self, source: Source) -> None:
+        self.manifest, self.measure, self.referrers = source.manifest, source.measure, source.referrers
+        self.read, self.expect = source.read, source.expect
+
+    def abort(self) -> None:
+        """End nothing."""
+
+
 class Unlimited:
     """Turns for everybody at once."""
 

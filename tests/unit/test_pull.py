@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from ecrdrag.archive.compress import Compression
 from ecrdrag.archive.convert import Conversion
 from ecrdrag.cli.archives import opened
 from ecrdrag.content import Descriptor, Digest, Platform
@@ -94,6 +95,44 @@ def test_a_config_that_is_wrong_spoils_its_own_image_alone(tmp_path: Path) -> No
     assert [each.references for each in found.images] == [(HERE,)]
     assert [type(problem.error) for problem in found.problems] == [IntegrityError]
     assert not source.aborted.is_set()
+
+
+def mislabelled(image: Image) -> Image:
+    """Let the config say of its layers what they aren't."""
+    config = json.loads(image.config.content)
+    config["rootfs"]["diff_ids"] = [str(Digest.of(b"")) for _ in image.layers]
+    said = Blob(json.dumps(config).encode(), image.config.media_type)
+    document = json.loads(image.manifest.content) | {"config": said.json}
+    return replace(image, config=said, manifest=Blob(json.dumps(document).encode(), image.manifest.media_type))
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_an_image_that_cannot_be_converted_spoils_no_other(tmp_path: Path, place: int) -> None:
+    images = [ONE, TWO]
+    images.insert(place, mislabelled(TWO))
+    source = source_of(t1=images[0], t2=images[1], t3=images[2])
+    references = [replace(HERE, tag=tag) for tag in ("1", "2", "3")]
+    changes = {"layers": Compression(None), "keep_going": True}
+    found = pulled(references, lambda _: source, tmp_path / "a.tar", **changes)
+    assert [problem.reference for problem in found.problems] == [references[place]]
+    assert [each.references[0] for each in found.images] == [each for each in references if each != references[place]]
+    assert not source.aborted.is_set()
+    with pytest.raises(IntegrityError, match="isn't its image's"):
+        pulled(references, lambda _: source, tmp_path / "b.tar", layers=Compression(None))
+
+
+def test_a_layer_that_is_damaged_spoils_its_own_image_alone(tmp_path: Path) -> None:
+    other = image_of([tar_of({"three": b"3"})])
+    source = source_of(t1=ONE, t2=other, t3=TWO)
+    source.blobs[other.layers[0].digest] = bytes(len(other.layers[0].content))
+    references = [replace(HERE, tag=tag) for tag in ("1", "2", "3")]
+    changes = {"layers": Compression(None), "keep_going": True}
+    found = pulled(references, lambda _: source, tmp_path / "a.tar", **changes)
+    assert [problem.reference for problem in found.problems] == [references[1]]
+    assert not source.aborted.is_set()
+    with pytest.raises(IntegrityError):
+        pulled(references, lambda _: source, tmp_path / "b.tar", layers=Compression(None))
+    assert source.aborted.is_set()
 
 
 def test_a_part_of_an_index_keeps_its_digest_or_is_an_index_of_its_own(
