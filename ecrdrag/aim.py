@@ -11,13 +11,13 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Final
 
-from ecrdrag.archive.contents import ArchivedCompanion, ArchivedImage, choose, listed
+from ecrdrag.archive.contents import ArchivedImage, ArchivedReferrer, choose, listed
 from ecrdrag.archive.plan import stands_for_digest
 from ecrdrag.archive.reader import ArchiveReader
 from ecrdrag.content import Digest
 from ecrdrag.errors import ArchiveError, NotFoundError, UsageError
 from ecrdrag.reference import DOCKER_HUB, ImageReference
-from ecrdrag.tree import Companion, Tree
+from ecrdrag.tree import Referrer, Tree
 
 log = logging.getLogger(__name__)
 
@@ -54,25 +54,25 @@ def aims_of(archive: ArchiveReader, reference: ImageReference | None, wish: str 
 
 
 def suite_of(
-    tree: Tree, there: Sequence[ArchivedCompanion], read: Callable[[ArchivedCompanion], Tree]
-) -> tuple[Companion, ...]:
+    tree: Tree, there: Sequence[ArchivedReferrer], read: Callable[[ArchivedReferrer], Tree]
+) -> tuple[Referrer, ...]:
     """Take what is about an image, or a part of it, and what is about that; those about a document come before theirs.
 
     read gives the documents of one; what is about something else isn't read.
     """
-    about: dict[Digest, list[ArchivedCompanion]] = {}
+    about: dict[Digest, list[ArchivedReferrer]] = {}
     for one in there:
         about.setdefault(one.subject, []).append(one)
-    taken: list[Companion] = []
+    taken: list[Referrer] = []
     known = [document.digest for document in tree.documents]
     for digest in known:  # which grows
         for one in about.pop(digest, ()):
-            taken.append(Companion(read(one), one.subject, one.tag))
+            taken.append(Referrer(read(one), one.subject, one.tag))
             known += [document.digest for document in taken[-1].tree.documents]
     return tuple(taken)
 
 
-def check_tags(where: str, aims: Sequence[Aim], trees: Sequence[Tree], suites: Sequence[Sequence[Companion]]) -> None:
+def check_tags(where: str, aims: Sequence[Aim], trees: Sequence[Tree], suites: Sequence[Sequence[Referrer]]) -> None:
     """Refuse two things under one tag of a repository, all of whose images these are with what is about them.
 
     Two repositories may have different signatures of one image: an archive of both doesn't say which are whose.

@@ -25,7 +25,7 @@ from ecrdrag.transfer.progress import Stage
 from ecrdrag.transfer.retry import RetryPolicy
 from ecrdrag.transfer.routes import Routes
 from ecrdrag.transfer.upload import DEFAULT_UPLOAD_JOBS
-from ecrdrag.tree import Companion, Tree
+from ecrdrag.tree import Referrer, Tree
 
 __all__ = ["Copied", "CopyOptions", "Fate", "Stage", "copy"]
 
@@ -59,7 +59,7 @@ class Copied:
 
     reference: ImageReference
     tree: Tree
-    companions: tuple[Companion, ...]
+    referrers: tuple[Referrer, ...]
     fates: Mapping[Digest, Fate]
     uploaded: int
     mounted: int
@@ -106,7 +106,7 @@ def copy(
         _upload(
             [blob for blob in goods.missing if blob.digest not in mounted], ways, origin.name, delivery, options, stage
         )
-    is_new = delivery.put(load.image.tree, [to.tag], load.found.companions)
+    is_new = delivery.put(load.image.tree, [to.tag], load.found.referrers)
     return goods.report(to, begun, fate=Fate.UPLOADED, mounted=mounted, existed=not (goods.missing or is_new))
 
 
@@ -125,12 +125,12 @@ class _Goods:
         """Say what became of it all: fate is that of what was missing and isn't mounted."""
         missing = {blob.digest: blob.size for blob in self.missing}
         taken = sum(missing[digest] for digest in mounted)
-        image, companions = self.load.image, self.load.found.companions
-        fates = fates_of(image.tree, self.blobs, missing, fate, companions)
+        image, referrers = self.load.image, self.load.found.referrers
+        fates = fates_of(image.tree, self.blobs, missing, fate, referrers)
         return Copied(
             reference=to,
             tree=image.tree,
-            companions=companions,
+            referrers=referrers,
             fates={**fates, **dict.fromkeys(mounted, Fate.MOUNTED)},
             uploaded=sum(missing.values()) - taken,
             mounted=taken,

@@ -21,7 +21,7 @@ from ecrdrag.transfer.crew import side_by_side
 from ecrdrag.transfer.progress import Stage
 from ecrdrag.transfer.retry import RetryPolicy
 from ecrdrag.transfer.upload import upload
-from ecrdrag.tree import Companion, Tree
+from ecrdrag.tree import Referrer, Tree
 
 log = logging.getLogger(__name__)
 
@@ -92,28 +92,28 @@ class Delivery:
             with stage("upload") as progress:
                 upload(blobs, source, self.destination, jobs=jobs, retry=self.retry, progress=progress)
 
-    def put(self, tree: Tree, tags: Sequence[str | None], companions: Sequence[Companion] = ()) -> bool:
+    def put(self, tree: Tree, tags: Sequence[str | None], referrers: Sequence[Referrer] = ()) -> bool:
         """Put an image whose blobs are there under its tags, or None for none; False when all roots were there so.
 
         What is about it, with its blobs there too, comes before its tags: nobody finds it by one without signatures.
         """
         for document in tree.documents[:-1]:
             self._put(document, None)
-        if not companions:
+        if not referrers:
             return any([self._put(tree.root, tag) for tag in tags])  # noqa: C419 - all of them
         found = [self._put(tree.root, None)]
-        found += [self._put_companion(companion) for companion in companions]
+        found += [self._put_referrer(referrer) for referrer in referrers]
         return any([*found, *(self._put(tree.root, tag) for tag in tags if tag)])
 
-    def _put_companion(self, companion: Companion) -> bool:
+    def _put_referrer(self, referrer: Referrer) -> bool:
         """Put what is about an image, and warn where cosign's tag stood for something else, which nobody finds then."""
-        tag, digest = companion.tag, companion.tree.root.digest
+        tag, digest = referrer.tag, referrer.tree.root.digest
         before = self.retry.insist(partial(self.destination.holder, tag), f"tag {tag}") if tag else None
         try:
-            is_new = self.put(companion.tree, [tag])
+            is_new = self.put(referrer.tree, [tag])
         except ConflictError as error:
             if tag:
-                error.hint = _CONFLICT_HINT.format(subject=companion.subject)
+                error.hint = _CONFLICT_HINT.format(subject=referrer.subject)
             raise
         if before not in (None, digest):
             log.warning("%s: tag %s was %s, and is %s now", self.name, tag, before, digest)
@@ -131,9 +131,9 @@ class Delivery:
         return is_new
 
 
-def blobs_of(tree: Tree, companions: Sequence[Companion] = ()) -> tuple[Descriptor, ...]:
+def blobs_of(tree: Tree, referrers: Sequence[Referrer] = ()) -> tuple[Descriptor, ...]:
     """List the distinct blobs of an image, then those of what is about it."""
-    blobs = [*tree.blobs, *(blob for companion in companions for blob in companion.tree.blobs)]
+    blobs = [*tree.blobs, *(blob for referrer in referrers for blob in referrer.tree.blobs)]
     return tuple({blob.digest: blob for blob in blobs}.values())
 
 
@@ -142,7 +142,7 @@ def fates_of(
     held: Collection[Digest],
     missing: Collection[Digest],
     then: Fate,
-    companions: Sequence[Companion] = (),
+    referrers: Sequence[Referrer] = (),
 ) -> Mapping[Digest, Fate]:
     """Say what becomes of each blob of both: left out unless it is held, and if it is missing, then this."""
 
@@ -151,7 +151,7 @@ def fates_of(
             return Fate.LEFT_OUT
         return then if digest in missing else Fate.EXISTED
 
-    return {blob.digest: fate(blob.digest) for blob in blobs_of(tree, companions)}
+    return {blob.digest: fate(blob.digest) for blob in blobs_of(tree, referrers)}
 
 
 def check_root(where: str, tree: Tree, reference: ImageReference) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from ecrdrag.archive.contents import ArchivedCompanion, ArchivedImage
+from ecrdrag.archive.contents import ArchivedImage, ArchivedReferrer
 from ecrdrag.archive.plan import stands_for_digest
 from ecrdrag.archive.reader import ArchiveReader
 from ecrdrag.content import Descriptor, Digest, Extent
@@ -39,7 +39,7 @@ def offer(archives: Sequence[ArchiveReader], stage: Stage) -> Shelf:
         _prepare(archive, stage)
     stock = _Stock(archives)
     found = [stock.image(archive, image) for archive in archives for image in archive.images]
-    found += [stock.companion(archive, one) for archive in archives for one in archive.companions]
+    found += [stock.referrer(archive, one) for archive in archives for one in archive.referrers]
     labels = _Labels(found)
     images = [ShelfImage(label, one.tree.documents) for one in found for label in labels.of(one)]
     distinct = {(image.label, image.digest): image for image in images}  # several archives may have the same
@@ -87,7 +87,7 @@ class _Stock:
         about = None if image.names else tree.root.subject  # an archive of signatures alone has them for its images
         return _Found(archive, str(image), tree, image.names, about.digest if about else None)
 
-    def companion(self, archive: ArchiveReader, one: ArchivedCompanion) -> _Found:
+    def referrer(self, archive: ArchiveReader, one: ArchivedReferrer) -> _Found:
         """Collect what is about an image in the same way."""
         text = f"the referrer {one.digest} of {one.subject}"
         try:
@@ -153,7 +153,7 @@ class _Labels:
         for one in found:
             if one.subject is None:
                 self._put(one, _named(one) or (Label(home_of(one.archive.where), None),))
-        self._put_companions([one for one in found if one.subject is not None])
+        self._put_referrers([one for one in found if one.subject is not None])
         _check_distinct(self._labels)
 
     def of(self, one: _Found) -> tuple[Label, ...]:
@@ -165,15 +165,15 @@ class _Labels:
         for document in one.tree.documents:
             self._places.setdefault(document.digest, set()).update(label.repository for label in labels)
 
-    def _put_companions(self, companions: Sequence[_Found]) -> None:
+    def _put_referrers(self, referrers: Sequence[_Found]) -> None:
         """Put each beside what it is about, else where its archive's name says.
 
         It waits for what it is about, when that is about something too; tags could lead in a circle, digests can't.
         """
         about: dict[Digest | None, list[_Found]] = {}
-        for one in companions:
+        for one in referrers:
             about.setdefault(one.subject, []).append(one)
-        known = {document.digest for one in companions for document in one.tree.documents}
+        known = {document.digest for one in referrers for document in one.tree.documents}
         for subject in [*self._places, *sorted(about, key=known.__contains__)]:
             placed = [subject]
             for digest in placed:  # which grows

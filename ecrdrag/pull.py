@@ -15,7 +15,7 @@ from typing import Final
 
 from ecrdrag.archive.check import difference, is_there
 from ecrdrag.archive.compress import Compression
-from ecrdrag.archive.plan import ArchivePlan, ImageName, PlannedCompanion, PlannedImage, plan_archive
+from ecrdrag.archive.plan import ArchivePlan, ImageName, PlannedImage, PlannedReferrer, plan_archive
 from ecrdrag.archive.writer import ArchiveWriter, sweep
 from ecrdrag.content import BlobSource, Descriptor, Digest
 from ecrdrag.conversion.converter import Converter
@@ -28,7 +28,7 @@ from ecrdrag.transfer.download import DEFAULT_JOBS, MIB, Download, download
 from ecrdrag.transfer.progress import Stage
 from ecrdrag.transfer.retry import RetryPolicy
 from ecrdrag.transfer.routes import Routes
-from ecrdrag.tree import Companion
+from ecrdrag.tree import Referrer
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +66,7 @@ class PulledImage:
 
     references: tuple[ImageReference, ...]
     image: Image
-    companions: tuple[Companion, ...]
+    referrers: tuple[Referrer, ...]
     left_out: tuple[Descriptor, ...]
 
 
@@ -189,7 +189,7 @@ class _Cargo:
                 PlannedImage(_names(each.references), each.image.tree.documents, each.image.manifest)
                 for each in self.images
             ],
-            [PlannedCompanion(one.tree.documents, one.tag) for image in self.images for one in image.companions],
+            [PlannedReferrer(one.tree.documents, one.tag) for image in self.images for one in image.referrers],
             known={digest: content for load in self._loads for digest, content in load.image.configs.items()},
             without=self._left_out,
         )
@@ -201,11 +201,11 @@ def _names(references: Sequence[ImageReference]) -> tuple[ImageName, ...]:
 
 
 def _pulled(alike: Sequence[Load], without: Set[Digest]) -> PulledImage:
-    companions = {(one.tree.root.digest, one.tag): one for load in alike for one in load.found.companions}
+    referrers = {(one.tree.root.digest, one.tag): one for load in alike for one in load.found.referrers}
     references = tuple(load.found.reference for load in alike)
     left_out = tuple(blob for blob in alike[0].left_out if blob.digest in without)
     image = min(alike, key=lambda load: str(load.found.reference)).image  # whichever comes first, the bytes stay
-    return PulledImage(references, image, tuple(companions.values()), left_out)
+    return PulledImage(references, image, tuple(referrers.values()), left_out)
 
 
 def _check_names(images: Sequence[PulledImage]) -> None:
@@ -223,10 +223,10 @@ def _check_names(images: Sequence[PulledImage]) -> None:
 
 
 def _check_tags(images: Sequence[PulledImage]) -> None:
-    """Refuse two companions of one tag, as of one image signed in two repositories: a push would lose the first."""
-    owners: dict[str, Companion] = {}
+    """Refuse two referrers of one tag, as of one image signed in two repositories: a push would lose the first."""
+    owners: dict[str, Referrer] = {}
     for image in images:
-        for one in image.companions:
+        for one in image.referrers:
             first = owners.setdefault(one.tag, one) if one.tag else one
             if first.tree.root.digest != one.tree.root.digest:
                 raise UsageError(

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from ecrdrag.aim import Aim, aims_of, check_tags, suite_of
-from ecrdrag.archive.contents import ArchivedCompanion, ArchivedImage
+from ecrdrag.archive.contents import ArchivedImage, ArchivedReferrer
 from ecrdrag.archive.reader import ArchiveReader
 from ecrdrag.content import Descriptor, Digest
 from ecrdrag.delivery import Delivery, Fate, blobs_of, check_hollow, check_root, fates_of
@@ -24,7 +24,7 @@ from ecrdrag.registry.ends import Destination, RepositorySettings
 from ecrdrag.transfer.progress import Stage
 from ecrdrag.transfer.retry import RetryPolicy
 from ecrdrag.transfer.upload import DEFAULT_UPLOAD_JOBS
-from ecrdrag.tree import Companion, Tree, check_child, grow
+from ecrdrag.tree import Referrer, Tree, check_child, grow
 
 __all__ = ["Fate", "PushOptions", "Pushed", "PushedImage", "Stage", "push"]
 
@@ -54,13 +54,13 @@ class PushOptions:
 class PushedImage:
     """Report one image in one repository: its references there, its tree, and what became of each blob.
 
-    companions are about it, and beside it; their blobs are among the fates.
+    referrers are about it, and beside it; their blobs are among the fates.
     """
 
     references: tuple[ImageReference, ...]
     tree: Tree
     fates: Mapping[Digest, Fate]
-    companions: tuple[Companion, ...] = ()
+    referrers: tuple[Referrer, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,8 +162,8 @@ def _batch(documents: _Documents, company: _Company, target: _Target, exists: bo
     images: list[PushedImage] = []
     for aim, tree, suite in zip(target.aims, trees, suites, strict=True):
         _check_held(archive, tree, missing)
-        for companion in suite:
-            _check_companion(archive, companion, missing)
+        for referrer in suite:
+            _check_referrer(archive, referrer, missing)
         images.append(PushedImage(aim.references, tree, fates_of(tree, blobs, missing, fate, suite), suite))
     return _Batch(target.delivery, exists, tuple(images), tuple(blobs[digest] for digest in blobs if digest in missing))
 
@@ -224,10 +224,10 @@ class _Company:
 
     def __init__(self, archive: ArchiveReader, documents: _Documents) -> None:
         self._archive, self._documents = archive, documents
-        self._there = archive.companions
+        self._there = archive.referrers
         self._trees: dict[Digest, Tree] = {}
 
-    def of(self, tree: Tree) -> tuple[Companion, ...]:
+    def of(self, tree: Tree) -> tuple[Referrer, ...]:
         """Take what is about an image, or a part of it, and what is about that."""
         return suite_of(tree, self._there, self._read)
 
@@ -239,7 +239,7 @@ class _Company:
             what = "other images" if is_chosen else "images that it doesn't hold"
             log.log(level, "%s: referrers of %s are not pushed: %d", self._archive.where, what, left)
 
-    def _read(self, one: ArchivedCompanion) -> Tree:
+    def _read(self, one: ArchivedReferrer) -> Tree:
         if one.digest not in self._trees:
             with _about(one):
                 self._trees[one.digest] = grow(self._documents.of(one.digest), self._child)
@@ -252,7 +252,7 @@ class _Company:
 
 
 @contextmanager
-def _about(one: ArchivedCompanion) -> Iterator[None]:
+def _about(one: ArchivedReferrer) -> Iterator[None]:
     """Say of what is missing whom it would be missed by."""
     try:
         yield
@@ -279,12 +279,12 @@ def _check_held(archive: ArchiveReader, tree: Tree, missing: Collection[Digest])
     )
 
 
-def _check_companion(archive: ArchiveReader, companion: Companion, missing: Collection[Digest]) -> None:
+def _check_referrer(archive: ArchiveReader, referrer: Referrer, missing: Collection[Digest]) -> None:
     """Raise ArchiveError for a blob of what is about an image that nobody has."""
-    if lacking := _lacking(archive, companion.tree, missing):
+    if lacking := _lacking(archive, referrer.tree, missing):
         raise ArchiveError(
-            f"{archive.where}: blob {min(lacking, key=str)} of the referrer {companion.tree.root.digest} of "
-            f"{companion.subject} is missing, and the registry doesn't have it either",
+            f"{archive.where}: blob {min(lacking, key=str)} of the referrer {referrer.tree.root.digest} of "
+            f"{referrer.subject} is missing, and the registry doesn't have it either",
             hint=_NOT_WHOLE,
         )
 
@@ -309,7 +309,7 @@ def _put(batch: _Batch) -> None:
     """Put each image with what is about it, of which each is put once, and so beside the first image that has it."""
     done: set[tuple[Digest, str | None]] = set()
     for image in batch.images:
-        fresh = {(one.tree.root.digest, one.tag): one for one in image.companions}
+        fresh = {(one.tree.root.digest, one.tag): one for one in image.referrers}
         tags = [one.tag for one in image.references]
         batch.delivery.put(image.tree, tags, [one for key, one in fresh.items() if key not in done])
         done.update(fresh)

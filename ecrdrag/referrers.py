@@ -20,11 +20,11 @@ from ecrdrag.registry.ends import Source
 from ecrdrag.schema1 import Schema1
 from ecrdrag.transfer.crew import side_by_side
 from ecrdrag.transfer.retry import RetryPolicy
-from ecrdrag.tree import MAX_DEPTH, MAX_SIZE, Companion, Tree, check_child, grow
+from ecrdrag.tree import MAX_DEPTH, MAX_SIZE, Referrer, Tree, check_child, grow
 
 log = logging.getLogger(__name__)
 
-MAX_COMPANIONS: Final = 1_000  # that are taken; an image scanned every day has hundreds after a year
+MAX_REFERRERS: Final = 1_000  # that are taken; an image scanned every day has hundreds after a year
 _MAX_LISTED: Final = 10_000  # that are looked at
 _CHOOSE: Final = "choose some of them with --referrers TYPE"
 # What follows an image's digest in cosign's tags: signatures, attestations, SBOMs.
@@ -33,9 +33,9 @@ _SUFFIXES: Final = ("sig", "att", "sbom")
 _COSIGN_KIND: Final = "application/vnd.dev.cosign.artifact.{suffix}.v1+json"
 
 
-def companions_of(
+def referrers_of(
     documents: Sequence[Document], source: Source, where: str, types: Collection[str], retry: RetryPolicy
-) -> tuple[Companion, ...]:
+) -> tuple[Referrer, ...]:
     """Collect all that is about these documents, and about what was found: of these types, or of all without any.
 
     Each is listed once, those about a document before those about themselves, in an order that no registry decides.
@@ -45,15 +45,15 @@ def companions_of(
     """
     search = _Search(source, where, frozenset(types), retry)
     known = {document.digest for document in documents}
-    found: list[Companion] = []
+    found: list[Referrer] = []
     subjects = list(dict.fromkeys(document.digest for document in documents))
     for _ in range(MAX_DEPTH + 1):
         new = [one for one in search.about(subjects) if one.tag or one.tree.root.digest not in known]
         if not new:
             return tuple(found)
         found += new
-        if len(found) > MAX_COMPANIONS:
-            raise UnsupportedError(f"{where} has more than {MAX_COMPANIONS} referrers", hint=_CHOOSE)
+        if len(found) > MAX_REFERRERS:
+            raise UnsupportedError(f"{where} has more than {MAX_REFERRERS} referrers", hint=_CHOOSE)
         inside = [document.digest for one in new for document in one.tree.documents]
         subjects = [digest for digest in dict.fromkeys(inside) if digest not in known]
         known.update(inside)
@@ -99,7 +99,7 @@ class _Search:
     listed: set[Digest] = field(default_factory=set)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def about(self, subjects: Sequence[Digest]) -> list[Companion]:
+    def about(self, subjects: Sequence[Digest]) -> list[Referrer]:
         """Find what is wanted about each of these, in their order."""
         places = [_Place(subject, suffix) for subject in subjects for suffix in (None, "", *_SUFFIXES)]
         leads = self._follow(places)
@@ -145,9 +145,9 @@ class _Search:
             log.warning("%s: left out what is tagged %s: %s", self.where, tag, error)
             return None
 
-    def _collect(self, leads: Sequence[_Lead]) -> dict[Digest, list[Companion]]:
+    def _collect(self, leads: Sequence[_Lead]) -> dict[Digest, list[Referrer]]:
         """Fetch what leads mean, with all that is in it."""
-        found: dict[Digest, list[Companion]] = {}
+        found: dict[Digest, list[Referrer]] = {}
 
         def collect(lead: _Lead) -> None:
             tree = self._tree(lead)
@@ -155,7 +155,7 @@ class _Search:
                 raise UnsupportedError(f"the referrers of {self.where} have manifests of more than {MAX_SIZE} bytes")
             if tree is not None and self._is_wanted(tree, lead):
                 with self.lock:
-                    found.setdefault(lead.subject, []).append(Companion(tree, lead.subject, lead.tag))
+                    found.setdefault(lead.subject, []).append(Referrer(tree, lead.subject, lead.tag))
 
         side_by_side("referrers", leads, collect)
         return found
@@ -195,7 +195,7 @@ class _Search:
         return any(kind in self.types for kind in kinds)
 
 
-def _in_order(found: Collection[Companion]) -> list[Companion]:
+def _in_order(found: Collection[Referrer]) -> list[Referrer]:
     """Sort what is about one document: what names it, by digest, then what is tagged; nothing is both."""
     tagged = {one.tree.root.digest for one in found if one.tag}
     distinct = (one for one in found if one.tag or one.tree.root.digest not in tagged)

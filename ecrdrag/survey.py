@@ -1,4 +1,4 @@
-"""Own what a pull and a copy do before a layer moves: references resolved, companions found, images in their form.
+"""Own what a pull and a copy do before a layer moves: references resolved, referrers found, images in their form.
 
 The stories may enter.
 """
@@ -18,13 +18,13 @@ from ecrdrag.conversion.rewrite import subset
 from ecrdrag.errors import EcrdragError, NotFoundError
 from ecrdrag.manifest import FOREIGN_LAYER_TYPES, Document
 from ecrdrag.reference import ImageReference
-from ecrdrag.referrers import companions_of
+from ecrdrag.referrers import referrers_of
 from ecrdrag.registry.ends import Source
 from ecrdrag.resolve import Image, Resolver, Wish
 from ecrdrag.schema1 import Schema1
 from ecrdrag.transfer.crew import side_by_side
 from ecrdrag.transfer.retry import RetryPolicy
-from ecrdrag.tree import Companion, Tree
+from ecrdrag.tree import Referrer, Tree
 
 log = logging.getLogger(__name__)
 
@@ -45,12 +45,12 @@ class Survey:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a reference means and where it comes from; companions are about documents of it."""
+    """What a reference means and where it comes from; referrers are about documents of it."""
 
     reference: ImageReference
     source: Source
     image: Image | Schema1
-    companions: tuple[Companion, ...] = ()
+    referrers: tuple[Referrer, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,10 +102,10 @@ def look_at(reference: ImageReference, source: Source, wanted: Survey) -> Found:
     if isinstance(image, Schema1):
         log.warning("%s: nothing is taken along that is about it, as schema 1 is converted", reference)
         return Found(reference, source, image)
-    companions = companions_of(image.tree.documents, source, reference.name, wanted.types, wanted.retry)
+    referrers = referrers_of(image.tree.documents, source, reference.name, wanted.types, wanted.retry)
     if image.tree.root is not image.root:
         _say_what_stays(reference, image.root, source, wanted)
-    return Found(reference, source, image, companions)
+    return Found(reference, source, image, referrers)
 
 
 def all_problems(problems: Sequence[Problem], count: int) -> EcrdragError:
@@ -141,7 +141,7 @@ class Load:
     @property
     def trees(self) -> tuple[Tree, ...]:
         """The image and what is about it."""
-        return (self.image.tree, *(one.tree for one in self.found.companions))
+        return (self.image.tree, *(one.tree for one in self.found.referrers))
 
     @property
     def brought(self) -> tuple[Descriptor, ...]:
@@ -160,7 +160,7 @@ def prepare(
     image, here = _converted(found, converter)
     if only_chosen:
         image = replace(image, tree=subset(image.tree))
-    kept = _with_companions_of(found, image)
+    kept = _with_referrers_of(found, image)
     absent = _absent(image.tree, found.source, retry)
     elsewhere = {blob.digest: foreign for blob in absent if blob.urls and foreign is not None}
     left_out = tuple(blob for blob in absent if blob.digest not in elsewhere)
@@ -178,23 +178,23 @@ def _converted(found: Found, converter: Converter) -> tuple[Image, Mapping[Diges
     return found.image, {}
 
 
-def _with_companions_of(found: Found, image: Image) -> Found:
+def _with_referrers_of(found: Found, image: Image) -> Found:
     """Keep of what was found what is still about an image in its final form."""
     before = found.image.digest if isinstance(found.image, Schema1) else found.image.tree.root.digest
     if image.tree.root.digest == before:
         return found
     log.warning("%s: %s becomes %s, as it was changed on the way", found.reference, before, image.tree.root.digest)
-    kept = _still_about(image.tree, found.companions)
-    if dropped := len(found.companions) - len(kept):
+    kept = _still_about(image.tree, found.referrers)
+    if dropped := len(found.referrers) - len(kept):
         log.warning("%s: %d referrers are about what was changed, and are left out", found.reference, dropped)
-    return replace(found, companions=kept)
+    return replace(found, referrers=kept)
 
 
-def _still_about(tree: Tree, companions: Iterable[Companion]) -> tuple[Companion, ...]:
+def _still_about(tree: Tree, referrers: Iterable[Referrer]) -> tuple[Referrer, ...]:
     """Leave out what is about none of a tree's documents, nor about what is about these."""
     known = {document.digest for document in tree.documents}
     kept = []
-    for one in companions:  # in this order: what is about a companion stands behind it
+    for one in referrers:  # in this order: what is about a referrer stands behind it
         if one.subject in known:
             kept.append(one)
             known.update(document.digest for document in one.tree.documents)
@@ -220,16 +220,16 @@ def _absent(tree: Tree, source: Source, retry: RetryPolicy) -> tuple[Descriptor,
 def _say_what_stays(reference: ImageReference, root: Document, source: Source, wanted: Survey) -> None:
     """Count what is about an index of which one image is taken; where that fails, it is said so, and nothing else."""
     try:
-        companions = companions_of((root,), source, reference.name, wanted.types or (), wanted.retry)
+        referrers = referrers_of((root,), source, reference.name, wanted.types or (), wanted.retry)
     except EcrdragError as error:  # a count is no reason to fail
         log.warning("%s: what is about the index as a whole is left out: %s", reference, error)
         return
-    if companions:
+    if referrers:
         log.warning(
             "%s: %d referrers are about the index as a whole, not about the image taken out of it: "
             "--platform all takes both",
             reference,
-            len(companions),
+            len(referrers),
         )
 
 

@@ -41,7 +41,7 @@ class Tree:
 
 
 @dataclass(frozen=True, slots=True)
-class Companion:
+class Referrer:
     """Something about an image that isn't in it: a signature, an attestation, an SBOM.
 
     subject is the digest of what it is about. It is found by its own subject, or by a tag, which then isn't None.

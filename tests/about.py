@@ -9,8 +9,8 @@ from collections.abc import Collection, Sequence
 
 from ecrdrag.content import Digest
 from ecrdrag.manifest import Document, parse
-from ecrdrag.referrers import companions_of
-from ecrdrag.tree import Companion
+from ecrdrag.referrers import referrers_of
+from ecrdrag.tree import Referrer
 from tests.fake_ends import FAST, MemorySource
 from tests.kinds import Parcel, greeter
 
@@ -31,11 +31,11 @@ def documents_of(parcel: Parcel) -> list[Document]:
     return [parse(blob.content, blob.media_type) for blob in parcel.documents]
 
 
-def found(source: MemorySource, about: Parcel = APP, types: Collection[str] = ()) -> tuple[Companion, ...]:
+def found(source: MemorySource, about: Parcel = APP, types: Collection[str] = ()) -> tuple[Referrer, ...]:
     """Search for what is about an image."""
-    return companions_of(documents_of(about), source, WHERE, types, FAST)
+    return referrers_of(documents_of(about), source, WHERE, types, FAST)
 
 
-def roots(companions: Sequence[Companion]) -> list[Digest]:
+def roots(referrers: Sequence[Referrer]) -> list[Digest]:
     """Give the digests of what was found."""
-    return [one.tree.root.digest for one in companions]
+    return [one.tree.root.digest for one in referrers]

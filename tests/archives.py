@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ecrdrag.archive.convert import Conversion
-from ecrdrag.archive.plan import ArchivePlan, ImageName, PlannedCompanion, PlannedImage, plan_image
+from ecrdrag.archive.plan import ArchivePlan, ImageName, PlannedImage, PlannedReferrer, plan_image
 from ecrdrag.archive.reader import ArchiveReader
 from ecrdrag.archive.tar import TarMembers
 from ecrdrag.content import Digest
@@ -81,8 +81,8 @@ def planned(parcel: Parcel, *names: ImageName, loadable: Parcel | None = None) -
     return PlannedImage(names or (NAME,), documents, manifest)
 
 
-def planned_companion(parcel: Parcel) -> PlannedCompanion:
-    return PlannedCompanion(documents_of(parcel), parcel.tag or None)
+def planned_referrer(parcel: Parcel) -> PlannedReferrer:
+    return PlannedReferrer(documents_of(parcel), parcel.tag or None)
 
 
 def contents_of(*parcels: Parcel) -> dict[Digest, bytes]:

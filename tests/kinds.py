@@ -238,7 +238,7 @@ def sbom(about: Parcel) -> Parcel:
     return artifact([(Blob(text.encode(), SPDX), {})], artifact_type=SPDX, subject=about, annotations=annotations)
 
 
-def companions(about: Parcel) -> tuple[Parcel, ...]:
+def all_about(about: Parcel) -> tuple[Parcel, ...]:
     """Build all that is about an image: by subject and by tag, and a signature of its bill of materials."""
     materials = sbom(about)
     return (cosign_signature(about), signature(about), in_toto(about), materials, signature(materials))

@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from ecrdrag.archive.contents import ArchivedCompanion
+from ecrdrag.archive.contents import ArchivedReferrer
 from ecrdrag.archive.reader import ArchiveReader
 from ecrdrag.content import Digest
 from tests.kinds import Parcel, cosign_signature, greeter, index, sbom, signature
@@ -48,8 +48,8 @@ def names_of(reader: ArchiveReader) -> dict[Digest, tuple[str, ...]]:
     return {image.digest: image.names for image in reader.images}
 
 
-def about(parcel: Parcel, subject: Parcel, tag: str | None = None) -> ArchivedCompanion:
-    return ArchivedCompanion(parcel.digest, subject.digest, tag or parcel.tag or None)
+def about(parcel: Parcel, subject: Parcel, tag: str | None = None) -> ArchivedReferrer:
+    return ArchivedReferrer(parcel.digest, subject.digest, tag or parcel.tag or None)
 
 
 def referrers_of(subject: Parcel, members: Sequence[Parcel]) -> Parcel:

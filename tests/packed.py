@@ -16,13 +16,13 @@ from tests.saved import tar_with
 Files = dict[str, bytes]
 
 
-def packed(named: Mapping[str, Parcel], companions: Sequence[Parcel] = ()) -> Files:
+def packed(named: Mapping[str, Parcel], referrers: Sequence[Parcel] = ()) -> Files:
     """Put what has names into index.json, and what is about it into referrers.json."""
     files: Files = {"oci-layout": b'{"imageLayoutVersion":"1.0.0"}'}
     files["index.json"] = listing(*(entry(parcel, name) for name, parcel in named.items()))
-    if companions:
-        files["referrers.json"] = listing(*(entry(parcel, parcel.tag) for parcel in companions))
-    for parcel in (*named.values(), *companions):
+    if referrers:
+        files["referrers.json"] = listing(*(entry(parcel, parcel.tag) for parcel in referrers))
+    for parcel in (*named.values(), *referrers):
         files.update(parcel.contents)
     return files
 

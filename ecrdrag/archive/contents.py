@@ -17,7 +17,7 @@ from ecrdrag.errors import ArchiveError, UsageError
 from ecrdrag.manifest import Document
 
 MAX_IMAGES: Final = 1_000  # in one archive; each costs a read of its config
-MAX_COMPANIONS: Final = 5_000  # the same; an image may have several, one of each kind for each platform
+MAX_REFERRERS: Final = 5_000  # the same; an image may have several, one of each kind for each platform
 _SHOWN: Final = 50  # images in a message
 # What docker leaves out of a name that people see: distribution/reference, normalize.go.
 _DOCKER_HUB: Final = ("docker.io/library/", "docker.io/", "index.docker.io/library/", "index.docker.io/")
@@ -40,7 +40,7 @@ class ArchivedImage:
 
 
 @dataclass(frozen=True, slots=True)
-class ArchivedCompanion:
+class ArchivedReferrer:
     """Something of an archive that is about an image, as a signature is: digest is that of its own document.
 
     subject is the digest of what it is about, which need not be in the archive. It is found by its own subject,
@@ -75,7 +75,7 @@ class Contents(Protocol):
         ...
 
     @property
-    def companions(self) -> tuple[ArchivedCompanion, ...]:
+    def referrers(self) -> tuple[ArchivedReferrer, ...]:
         """List what is about images, in the archive's order; none of it is among the images."""
         ...
 

@@ -14,7 +14,7 @@ from functools import partial
 from typing import Final
 
 from ecrdrag.archive.compress import Compression, GzipBlocks
-from ecrdrag.archive.contents import ArchivedCompanion, ArchivedImage, StoredBlob
+from ecrdrag.archive.contents import ArchivedImage, ArchivedReferrer, StoredBlob
 from ecrdrag.archive.decompress import SNIFFED, decompressed, sniff
 from ecrdrag.archive.docker import DockerArchive, DockerImage, DockerLayer
 from ecrdrag.archive.members import Member, Members
@@ -65,7 +65,7 @@ class ConvertedArchive:
         return self._archive.images
 
     @property
-    def companions(self) -> tuple[ArchivedCompanion, ...]:
+    def referrers(self) -> tuple[ArchivedReferrer, ...]:
         """List nothing: docker's format has no place for any."""
         return ()
 

@@ -10,10 +10,10 @@ from functools import cached_property, partial
 from typing import Final
 
 from ecrdrag.archive.contents import (
-    MAX_COMPANIONS,
     MAX_IMAGES,
-    ArchivedCompanion,
+    MAX_REFERRERS,
     ArchivedImage,
+    ArchivedReferrer,
     StoredBlob,
     json_of,
 )
@@ -40,7 +40,7 @@ class OciLayout:
         self._members = members
         self._entries = _entries(members, INDEX_FILE, "images", MAX_IMAGES)
         has_list = members.find(REFERRERS_FILE) is not None
-        self._referrers = _entries(members, REFERRERS_FILE, "referrers", MAX_COMPANIONS) if has_list else ()
+        self._referrers = _entries(members, REFERRERS_FILE, "referrers", MAX_REFERRERS) if has_list else ()
         self._listed = {one.digest: (one, REFERRERS_FILE) for one in self._referrers}
         self._listed.update({one.digest: (one, INDEX_FILE) for one in self._entries})
 
@@ -50,9 +50,9 @@ class OciLayout:
         return self._listing.images
 
     @property
-    def companions(self) -> tuple[ArchivedCompanion, ...]:
+    def referrers(self) -> tuple[ArchivedReferrer, ...]:
         """List what index.json and our own list beside it say to be about images."""
-        return self._listing.companions
+        return self._listing.referrers
 
     @cached_property
     def _listing(self) -> Listing:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Final
 
-from ecrdrag.archive.contents import MAX_COMPANIONS, ArchivedCompanion, ArchivedImage
+from ecrdrag.archive.contents import MAX_REFERRERS, ArchivedImage, ArchivedReferrer
 from ecrdrag.archive.plan import REFERRERS_FILE
 from ecrdrag.content import Descriptor, Digest
 from ecrdrag.errors import ArchiveError, UnsupportedError
@@ -39,7 +39,7 @@ class Listing:
     """What is listed, each once, in the archive's order."""
 
     images: tuple[ArchivedImage, ...]
-    companions: tuple[ArchivedCompanion, ...]
+    referrers: tuple[ArchivedReferrer, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,13 +89,13 @@ def sort(entries: Sequence[Descriptor], referrers: Sequence[Descriptor], facts: 
     """
     noted = [_noted(entry, facts) for entry in referrers]
     sorter = _Sorter(entries, facts)
-    about = [sorter.companions(place) for place in range(len(entries))]
+    about = [sorter.referrers(place) for place in range(len(entries))]
     images = _images([entry for entry, found in zip(entries, about, strict=True) if found is None], sorter.parts)
-    companions = dict.fromkeys([*(one for found in about for one in found or ()), *noted])
+    known = dict.fromkeys([*(one for found in about for one in found or ()), *noted])
     if not images:
-        images, companions = _images(entries, sorter.parts), dict.fromkeys(noted)
-    _check_count(len(companions), facts.where)
-    return Listing(images, tuple(companions))
+        images, known = _images(entries, sorter.parts), dict.fromkeys(noted)
+    _check_count(len(known), facts.where)
+    return Listing(images, tuple(known))
 
 
 class _Sorter:
@@ -109,8 +109,8 @@ class _Sorter:
         self._members = [self._members_of(entry) for entry in entries]
         self.parts = _parts(entries, facts)
 
-    def companions(self, place: int) -> Sequence[ArchivedCompanion] | None:
-        """Say what the entry there adds to the companions; None for an image or a part of one."""
+    def referrers(self, place: int) -> Sequence[ArchivedReferrer] | None:
+        """Say what the entry there adds to the referrers; None for an image or a part of one."""
         entry = self._entries[place]
         if tag := _tag(entry):
             return [_tagged(entry, tag[0], tag["hex"])] if tag["suffix"] else self._members[place]
@@ -120,9 +120,9 @@ class _Sorter:
         if self._names[entry.digest] or entry.digest in self.parts:
             return None
         subject = self._facts.of(entry.digest).subject
-        return [ArchivedCompanion(entry.digest, subject)] if subject else None
+        return [ArchivedReferrer(entry.digest, subject)] if subject else None
 
-    def _members_of(self, entry: Descriptor) -> Sequence[ArchivedCompanion] | None:
+    def _members_of(self, entry: Descriptor) -> Sequence[ArchivedReferrer] | None:
         """Give what a list of referrers lists, as far as it is there; None for what is no such list."""
         tag = _tag(entry)
         if not tag or tag["suffix"] or (children := self._facts.of(entry.digest).children) is None:
@@ -132,10 +132,10 @@ class _Sorter:
         subject = Digest("sha256", tag["hex"])
         held = [digest for digest in children if self._facts.holds(digest)]
         is_list = all(self._facts.of(digest).subject == subject for digest in held)
-        return [ArchivedCompanion(digest, subject) for digest in held] if is_list else None
+        return [ArchivedReferrer(digest, subject) for digest in held] if is_list else None
 
 
-def _noted(entry: Descriptor, facts: Facts) -> ArchivedCompanion:
+def _noted(entry: Descriptor, facts: Facts) -> ArchivedReferrer:
     """Read an entry of our own list: it has a tag of cosign's, or its document says what it is about."""
     name, tag = _name(entry), _tag(entry)
     if tag and tag["suffix"] and tag[0] == name:
@@ -144,11 +144,11 @@ def _noted(entry: Descriptor, facts: Facts) -> ArchivedCompanion:
     if subject is None:
         facts.read(entry.digest)  # so that the error says what is wrong with it
         raise ArchiveError(f"{facts.where}: {REFERRERS_FILE}: nothing says what {entry.digest} is about")
-    return ArchivedCompanion(entry.digest, subject)
+    return ArchivedReferrer(entry.digest, subject)
 
 
-def _tagged(entry: Descriptor, tag: str, about: str) -> ArchivedCompanion:
-    return ArchivedCompanion(entry.digest, Digest("sha256", about), tag)
+def _tagged(entry: Descriptor, tag: str, about: str) -> ArchivedReferrer:
+    return ArchivedReferrer(entry.digest, Digest("sha256", about), tag)
 
 
 def _images(entries: Sequence[Descriptor], parts: Set[Digest]) -> tuple[ArchivedImage, ...]:
@@ -170,8 +170,8 @@ def _parts(entries: Sequence[Descriptor], facts: Facts) -> Set[Digest]:
 
 
 def _check_count(count: int, where: str) -> None:
-    if count > MAX_COMPANIONS:
-        raise ArchiveError(f"{where} lists {count} referrers, more than {MAX_COMPANIONS}")
+    if count > MAX_REFERRERS:
+        raise ArchiveError(f"{where} lists {count} referrers, more than {MAX_REFERRERS}")
 
 
 def _signed(entries: Sequence[Descriptor]) -> Mapping[str, Digest]:

@@ -20,7 +20,7 @@ from pathlib import PurePosixPath
 from types import MappingProxyType
 from typing import Final
 
-from ecrdrag.archive.contents import MAX_COMPANIONS, MAX_IMAGES
+from ecrdrag.archive.contents import MAX_IMAGES, MAX_REFERRERS
 from ecrdrag.content import Descriptor, Digest
 from ecrdrag.errors import IntegrityError, UnsupportedError
 from ecrdrag.manifest import OCI_INDEX, Document, Manifest
@@ -126,7 +126,7 @@ class PlannedImage:
 
 
 @dataclass(frozen=True, slots=True)
-class PlannedCompanion:
+class PlannedReferrer:
     """A signature or the like: its documents, root last; tag is what it is found by, if not by its subject."""
 
     documents: tuple[Document, ...]
@@ -140,7 +140,7 @@ def plan_image(manifest: Manifest, config: bytes, name: ImageName) -> ArchivePla
 
 def plan_archive(
     images: Iterable[PlannedImage],
-    companions: Iterable[PlannedCompanion] = (),
+    referrers: Iterable[PlannedReferrer] = (),
     *,
     known: Mapping[Digest, bytes] = NOTHING,
     without: Collection[Digest] = (),
@@ -152,15 +152,15 @@ def plan_archive(
     """
     # Artifacts last: ctr images import unpacks in this order, and stops at the first that has no file system.
     images = sorted(images, key=lambda image: (image.loadable is None, sorted(map(str, image.names))))
-    companions = _in_order(companions)
-    _check_counts(sum(len(image.names) for image in images), len(companions))
+    referrers = _in_order(referrers)
+    _check_counts(sum(len(image.names) for image in images), len(referrers))
     members = [("oci-layout", _json(_OCI_LAYOUT)), ("index.json", _json(_index(images)))]
-    if companions:
-        members.append((REFERRERS_FILE, _json(_referrers(companions))))
+    if referrers:
+        members.append((REFERRERS_FILE, _json(_referrers(referrers))))
     if any(image.loadable for image in images):
         members.append(("manifest.json", _json(_docker_manifest(images))))
     documents = {document.digest: document for image in images for document in image.documents}
-    documents |= {document.digest: document for one in companions for document in one.documents}
+    documents |= {document.digest: document for one in referrers for document in one.documents}
     return _lay_out((*members, *_blob_members(documents.values(), known, without)))
 
 
@@ -169,17 +169,17 @@ def blob_path(digest: Digest) -> str:
     return f"blobs/{digest.algorithm}/{digest.hex}"
 
 
-def _in_order(companions: Iterable[PlannedCompanion]) -> list[PlannedCompanion]:
-    """Put companions in an order that is theirs, each once."""
-    distinct = {(one.tag or "", str(one.documents[-1].digest)): one for one in companions}
+def _in_order(referrers: Iterable[PlannedReferrer]) -> list[PlannedReferrer]:
+    """Put referrers in an order that is theirs, each once."""
+    distinct = {(one.tag or "", str(one.documents[-1].digest)): one for one in referrers}
     return [distinct[key] for key in sorted(distinct)]
 
 
-def _check_counts(names: int, companions: int) -> None:
+def _check_counts(names: int, referrers: int) -> None:
     if names > MAX_IMAGES:
         raise UnsupportedError(f"an archive holds up to {MAX_IMAGES} names of images, not {names}", hint=_SPREAD)
-    if companions > MAX_COMPANIONS:
-        raise UnsupportedError(f"an archive holds up to {MAX_COMPANIONS} referrers, not {companions}", hint=_SPREAD)
+    if referrers > MAX_REFERRERS:
+        raise UnsupportedError(f"an archive holds up to {MAX_REFERRERS} referrers, not {referrers}", hint=_SPREAD)
 
 
 def _blob_members(
@@ -220,8 +220,8 @@ def _index(images: Sequence[PlannedImage]) -> object:
     return {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries}
 
 
-def _referrers(companions: Sequence[PlannedCompanion]) -> object:
-    entries = [_entry(one.documents[-1], {_TAG_NAME: one.tag} if one.tag else {}) for one in companions]
+def _referrers(referrers: Sequence[PlannedReferrer]) -> object:
+    entries = [_entry(one.documents[-1], {_TAG_NAME: one.tag} if one.tag else {}) for one in referrers]
     return {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries}
 
 

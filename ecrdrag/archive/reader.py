@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import Final
 
-from ecrdrag.archive.contents import ArchivedCompanion, ArchivedImage, Contents, StoredBlob
+from ecrdrag.archive.contents import ArchivedImage, ArchivedReferrer, Contents, StoredBlob
 from ecrdrag.archive.convert import Conversion, ConvertedArchive
 from ecrdrag.archive.docker import MANIFEST_FILE, is_saved_by_docker
 from ecrdrag.archive.layout import LAYOUT_FILE, OciLayout
@@ -56,9 +56,9 @@ class ArchiveReader:
         return self._contents.images
 
     @property
-    def companions(self) -> tuple[ArchivedCompanion, ...]:
+    def referrers(self) -> tuple[ArchivedReferrer, ...]:
         """List what is about images, as signatures are, in the archive's order; none of it is among the images."""
-        return self._contents.companions
+        return self._contents.referrers
 
     @property
     def is_converted(self) -> bool:

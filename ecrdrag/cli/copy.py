@@ -18,7 +18,7 @@ from ecrdrag.cli.arguments import jobs as jobs_of
 from ecrdrag.cli.choice import add_choice_arguments, layers_of, types_of, wish_of
 from ecrdrag.cli.new_repository import add_repository_arguments, repository_settings
 from ecrdrag.cli.progress import stage_of
-from ecrdrag.cli.report import blob_lines, companion_text, image_document, name_text, size_text
+from ecrdrag.cli.report import blob_lines, image_document, name_text, referrer_text, size_text
 from ecrdrag.cli.streams import print_result
 from ecrdrag.cli.way import Way, add_way_arguments, way_of
 from ecrdrag.copy import Copied, CopyOptions, copy
@@ -122,9 +122,9 @@ def _as_text(copied: Copied) -> str:
     """Name the image, then what is about it; before a copy, what is missing of each."""
     lines = [name_text(copied.reference, copied.tree)]
     lines += blob_lines(copied.tree, copied.fates) if copied.dry_run else ()
-    for companion in copied.companions:
-        lines.append(companion_text(copied.reference, companion))
-        lines += blob_lines(companion.tree, copied.fates) if copied.dry_run else ()
+    for referrer in copied.referrers:
+        lines.append(referrer_text(copied.reference, referrer))
+        lines += blob_lines(referrer.tree, copied.fates) if copied.dry_run else ()
     if copied.dry_run:
         lines.append(f"would copy {size_text(copied.uploaded)} at most")
     return "\n".join(lines)
@@ -133,7 +133,7 @@ def _as_text(copied: Copied) -> str:
 def _as_json(copied: Copied) -> str:
     return json.dumps(
         {
-            **image_document([copied.reference], copied.tree, copied.fates, copied.companions),
+            **image_document([copied.reference], copied.tree, copied.fates, copied.referrers),
             "dryRun": copied.dry_run,
             "existed": copied.existed,
             "bytes": copied.uploaded,

@@ -19,7 +19,7 @@ from ecrdrag.cli.arguments import jobs as jobs_of
 from ecrdrag.cli.choice import add_choice_arguments, layers_of, types_of, wish_of
 from ecrdrag.cli.lists import references_in
 from ecrdrag.cli.progress import stage_of
-from ecrdrag.cli.report import blob_document, companion_document
+from ecrdrag.cli.report import blob_document, referrer_document
 from ecrdrag.cli.streams import print_result
 from ecrdrag.cli.way import add_login_arguments, add_way_arguments, way_of
 from ecrdrag.errors import UsageError
@@ -170,7 +170,7 @@ def _image_document(pulled: PulledImage) -> dict[str, object]:
         "manifests": [str(document.digest) for document in tree.documents],
         "layers": [blob_document(layer) for layer in layers.values() if layer.digest not in without],
         "leftOut": [blob_document(layer) for layer in pulled.left_out],
-        "referrers": [companion_document(one) for one in pulled.companions],
+        "referrers": [referrer_document(one) for one in pulled.referrers],
     }
 
 

@@ -19,7 +19,7 @@ from ecrdrag.cli.arguments import MAX_JOBS, add_aws_arguments, add_output_argume
 from ecrdrag.cli.arguments import jobs as jobs_of
 from ecrdrag.cli.new_repository import add_repository_arguments, repository_settings
 from ecrdrag.cli.progress import stage_of
-from ecrdrag.cli.report import blob_lines, companion_text, image_document, name_text, size_text
+from ecrdrag.cli.report import blob_lines, image_document, name_text, referrer_text, size_text
 from ecrdrag.cli.streams import print_result
 from ecrdrag.cli.way import add_login_arguments, add_way_arguments, way_of
 from ecrdrag.errors import UsageError
@@ -106,7 +106,7 @@ def _reference(text: str | None) -> ImageReference | None:
 
 def _as_text(pushed: Pushed) -> str:
     lines = [line for image in pushed.images for line in _lines(image, pushed.dry_run)]
-    lines += _companion_lines(pushed)
+    lines += _referrer_lines(pushed)
     if pushed.dry_run:
         lines.append(f"would upload {size_text(pushed.uploaded)}")
     return "\n".join(lines)
@@ -119,15 +119,15 @@ def _lines(image: PushedImage, dry_run: bool) -> Iterator[str]:
         yield from blob_lines(image.tree, image.fates)
 
 
-def _companion_lines(pushed: Pushed) -> Iterator[str]:
+def _referrer_lines(pushed: Pushed) -> Iterator[str]:
     """Name what is about images once in each repository, behind them all."""
     seen: set[str] = set()
     for image in pushed.images:
-        for companion in image.companions:
-            name = companion_text(image.references[0], companion)
+        for referrer in image.referrers:
+            name = referrer_text(image.references[0], referrer)
             if name not in seen:
                 yield name
-                yield from blob_lines(companion.tree, image.fates) if pushed.dry_run else ()
+                yield from blob_lines(referrer.tree, image.fates) if pushed.dry_run else ()
             seen.add(name)
 
 
@@ -135,7 +135,7 @@ def _as_json(pushed: Pushed) -> str:
     return json.dumps(
         {
             "images": [
-                image_document(image.references, image.tree, image.fates, image.companions) for image in pushed.images
+                image_document(image.references, image.tree, image.fates, image.referrers) for image in pushed.images
             ],
             "dryRun": pushed.dry_run,
             "bytes": pushed.uploaded,

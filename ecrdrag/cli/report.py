@@ -12,7 +12,7 @@ from typing import Final
 from ecrdrag.content import Descriptor, Digest
 from ecrdrag.delivery import Fate
 from ecrdrag.reference import ImageReference
-from ecrdrag.tree import Companion, Tree
+from ecrdrag.tree import Referrer, Tree
 
 _UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB")
 _STEP: Final = 1024
@@ -34,9 +34,9 @@ def name_text(reference: ImageReference, tree: Tree) -> str:
     return str(replace(reference, digest=tree.root.digest))
 
 
-def companion_text(reference: ImageReference, companion: Companion) -> str:
+def referrer_text(reference: ImageReference, referrer: Referrer) -> str:
     """Name what is about an image, beside which it is, with its digest; it may have a tag of its own."""
-    return name_text(replace(reference, tag=companion.tag), companion.tree)
+    return name_text(replace(reference, tag=referrer.tag), referrer.tree)
 
 
 def blob_lines(tree: Tree, fates: Fates) -> Iterator[str]:
@@ -46,10 +46,10 @@ def blob_lines(tree: Tree, fates: Fates) -> Iterator[str]:
 
 
 def image_document(
-    references: Sequence[ImageReference], tree: Tree, fates: Fates, companions: Sequence[Companion] = ()
+    references: Sequence[ImageReference], tree: Tree, fates: Fates, referrers: Sequence[Referrer] = ()
 ) -> dict[str, object]:
     """Give what a program may want to know of an image, and of what is about it: its blobs are in the same lists."""
-    manifests = [manifest for each in (tree, *(one.tree for one in companions)) for manifest in each.manifests]
+    manifests = [manifest for each in (tree, *(one.tree for one in referrers)) for manifest in each.manifests]
     configs = {manifest.config.digest: manifest.config for manifest in manifests}
     layers = {layer.digest: layer for manifest in manifests for layer in manifest.layers}
     return {
@@ -59,19 +59,19 @@ def image_document(
         "manifests": [str(document.digest) for document in tree.documents],
         "configs": [{**blob_document(blob), "status": fates[blob.digest].value} for blob in configs.values()],
         "layers": [{**blob_document(blob), "status": fates[blob.digest].value} for blob in layers.values()],
-        "referrers": [companion_document(companion) for companion in companions],
+        "referrers": [referrer_document(referrer) for referrer in referrers],
     }
 
 
-def companion_document(companion: Companion) -> dict[str, object]:
+def referrer_document(referrer: Referrer) -> dict[str, object]:
     """Give what a program may want to know of what is about an image."""
-    root = companion.tree.root
+    root = referrer.tree.root
     return {
         "digest": str(root.digest),
         "mediaType": root.media_type,
         "artifactType": root.descriptor.artifact_type,
-        "subject": str(companion.subject),
-        "tag": companion.tag,
+        "subject": str(referrer.subject),
+        "tag": referrer.tag,
     }
 
 

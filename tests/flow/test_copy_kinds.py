@@ -18,7 +18,7 @@ from tests.localecr import client
 from tests.schema1_images import hello_schema1, put_old_image
 
 BUILDX = kinds.buildx_index(("amd64", "arm64", "s390x"))
-ABOUT = kinds.companions(BUILDX)
+ABOUT = kinds.all_about(BUILDX)
 ZSTD, FOREIGN, CHART, OLD = kinds.zstd_image(), kinds.foreign_image(), kinds.helm_chart(), hello_schema1()
 
 

@@ -24,7 +24,7 @@ from tests.localecr import Recorder, client, running
 APP = f"{HOST}/my/app"
 ONE, TWO, THREE = (kinds.greeter("amd64", f"hello from {name}\n", shared=b"shared") for name in ("one", "two", "three"))
 INDEX = kinds.buildx_index(("amd64", "arm64", "s390x"))
-ABOUT = kinds.companions(INDEX)
+ABOUT = kinds.all_about(INDEX)
 CHILD = INDEX.of("amd64")
 SIGNED_CHILD = kinds.signature(CHILD)
 INSIDE = kinds.foreign_image(greeting="hello inside\n", url="https://127.0.0.1:1/layer?X-Amz-Signature=s3cret")

@@ -18,7 +18,7 @@ from ecrdrag.localecr.settings import Dialect
 from ecrdrag.localecr.web.exchange import Answer, Handler, Request
 from ecrdrag.manifest import OCI_INDEX, Document, parse
 from ecrdrag.reference import ImageReference
-from ecrdrag.referrers import companions_of
+from ecrdrag.referrers import referrers_of
 from ecrdrag.registry import ecr as ecr_room
 from ecrdrag.registry.auth import Login
 from ecrdrag.registry.client import RegistryClient
@@ -29,9 +29,9 @@ from ecrdrag.registry.ecr_destination import EcrDestination
 from ecrdrag.registry.ends import Destination, Source
 from ecrdrag.registry.transport import BlobTransport
 from ecrdrag.transfer.retry import RetryPolicy
-from ecrdrag.tree import Companion
+from ecrdrag.tree import Referrer
 from tests.flow.conftest import HOST
-from tests.kinds import SIGNATURE, SPDX, Parcel, artifact, buildx_index, companions, document_of, in_toto, put, sbom
+from tests.kinds import SIGNATURE, SPDX, Parcel, all_about, artifact, buildx_index, document_of, in_toto, put, sbom
 from tests.localecr import REGION, Recorder, client, push_blob, running
 from tests.registry import password_of, visiting
 from tests.scripted_registry import Keys
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 BOTH = buildx_index()
 IMAGE = BOTH.of("amd64")
-EVERYTHING = (*companions(BOTH), *companions(IMAGE))
+EVERYTHING = (*all_about(BOTH), *all_about(IMAGE))
 REFERENCE = ImageReference.parse(f"{HOST}/my/app:1")
 FAST = RetryPolicy(tries=3, base=0.0)
 
@@ -94,8 +94,8 @@ def documents_of(parcel: Parcel) -> list[Document]:
     return [parse(blob.content, blob.media_type) for blob in parcel.documents]
 
 
-def found(source: Source, about: Parcel = BOTH, *types: str) -> tuple[Companion, ...]:
-    return companions_of(documents_of(about), source, REFERENCE.name, types, FAST)
+def found(source: Source, about: Parcel = BOTH, *types: str) -> tuple[Referrer, ...]:
+    return referrers_of(documents_of(about), source, REFERENCE.name, types, FAST)
 
 
 def attach(api: ECRClient, *parcels: Parcel) -> None:

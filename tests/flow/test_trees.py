@@ -218,9 +218,9 @@ def test_all_that_is_about_a_tree_comes_along() -> None:
             check_whole(world, path)
             contents = Contents(path)
         listed = contents.json("referrers.json")["manifests"] if "referrers.json" in contents.files else []
-        assert sorted(one["digest"] for one in listed) == sorted(str(one.digest) for one in world.companions)
+        assert sorted(one["digest"] for one in listed) == sorted(str(one.digest) for one in world.referrers)
         assert {one["artifactType"] for one in listed} <= {SIGNATURE}
-        seen[len(world.companions)] += 1
+        seen[len(world.referrers)] += 1
 
     pull_one()
     assert min(seen[0], seen[2]) > 2, seen

@@ -42,8 +42,8 @@ _POOL: Final = tuple(b"layer %d " % number * number * 60 for number in range(5))
 class World:
     """A root and all that it leads to; flaw is what is wrong, empty for nothing, depth how many levels there are."""
 
-    def __init__(self, root: Parcel, source: TreeSource, flaw: str, depth: int, companions: tuple[Parcel, ...]) -> None:
-        self.root, self.source, self.flaw, self.depth, self.companions = root, source, flaw, depth, companions
+    def __init__(self, root: Parcel, source: TreeSource, flaw: str, depth: int, referrers: tuple[Parcel, ...]) -> None:
+        self.root, self.source, self.flaw, self.depth, self.referrers = root, source, flaw, depth, referrers
 
     def __repr__(self) -> str:
         return f"{self.flaw or 'no flaw'}, {self.depth} levels: {self._drawn(self.root.root)}"
@@ -221,7 +221,7 @@ def worlds(draw: Callable[[st.SearchStrategy[int]], int], *, flawed: bool) -> Wo
     wraps = max(0, gardener.below(16) - 8)  # mostly none
     root, depth = gardener.tree(4, wraps=wraps)
     gardener.source.root = root.digest
-    return World(root, gardener.source, gardener.applied, depth, _companions(gardener, root))
+    return World(root, gardener.source, gardener.applied, depth, _referrers(gardener, root))
 
 
 @st.composite
@@ -233,7 +233,7 @@ def wishes(draw: Callable[[st.SearchStrategy[Any]], Any], *, flawed: bool) -> tu
     return world, list(offered)[: draw(st.integers(1, len(offered)))]
 
 
-def _companions(gardener: _Gardener, root: Parcel) -> tuple[Parcel, ...]:
+def _referrers(gardener: _Gardener, root: Parcel) -> tuple[Parcel, ...]:
     """Sign some of the documents, and some of the signatures."""
     signed = [Parcel((document,)) for document in root.documents]
     made: list[Parcel] = []

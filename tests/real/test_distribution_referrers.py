@@ -12,7 +12,7 @@ import pytest
 from ecrdrag.delivery import Delivery, blobs_of
 from ecrdrag.manifest import Document, parse
 from ecrdrag.reference import ImageReference, fallback_tag
-from ecrdrag.referrers import companions_of
+from ecrdrag.referrers import referrers_of
 from ecrdrag.registry.client import RegistryClient
 from ecrdrag.registry.distribution import DistributionSource
 from ecrdrag.registry.distribution_destination import DistributionDestination
@@ -21,9 +21,9 @@ from ecrdrag.registry.http import Trust
 from ecrdrag.registry.transport import BlobTransport
 from ecrdrag.transfer.progress import Silence
 from ecrdrag.transfer.retry import RetryPolicy
-from ecrdrag.tree import Companion, Tree
+from ecrdrag.tree import Referrer, Tree
 from tests.fake_ends import MemorySource
-from tests.kinds import SIGNATURE, Parcel, artifact, buildx_index, companions, in_toto, sbom, signature
+from tests.kinds import SIGNATURE, Parcel, all_about, artifact, buildx_index, in_toto, sbom, signature
 from tests.real.cell import Cell
 from tests.real.conftest import Tool
 from tests.real.registry_servers import RegistryServer, docker_registry
@@ -33,7 +33,7 @@ pytestmark = pytest.mark.real
 
 BOTH = buildx_index()
 IMAGE = BOTH.of("arm64")
-EVERYTHING = (*companions(BOTH), *companions(IMAGE))
+EVERYTHING = (*all_about(BOTH), *all_about(IMAGE))
 RETRY = RetryPolicy(tries=3, base=0.01)
 
 
@@ -76,11 +76,11 @@ def client_of(server: RegistryServer) -> Iterator[RegistryClient]:
         yield client
 
 
-def pushed(server: RegistryServer, repository: str, *about: Parcel) -> tuple[Companion, ...]:
-    """Push an index with what is about it, as a push does it, and give the companions."""
+def pushed(server: RegistryServer, repository: str, *about: Parcel) -> tuple[Referrer, ...]:
+    """Push an index with what is about it, as a push does it, and give the referrers."""
     reference = ImageReference.parse(f"{server.host}/{repository}:1")
     source, tree = memory_of(BOTH, *about), Tree(documents_of(BOTH))
-    found = companions_of(tree.documents, source, "memory", (), RETRY)
+    found = referrers_of(tree.documents, source, "memory", (), RETRY)
     with client_of(server) as client:
         delivery = Delivery(reference.name, DistributionDestination(client, reference), RETRY)
         delivery.upload(blobs_of(tree, found), source, lambda _: nullcontext(Silence()), 3)
@@ -88,11 +88,11 @@ def pushed(server: RegistryServer, repository: str, *about: Parcel) -> tuple[Com
     return found
 
 
-def found_in(server: RegistryServer, repository: str) -> tuple[Companion, ...]:
+def found_in(server: RegistryServer, repository: str) -> tuple[Referrer, ...]:
     reference = ImageReference.parse(f"{server.host}/{repository}:1")
     with client_of(server) as client, BlobTransport(connections=2, trust=Trust(more=server.ca_file)) as transport:
         source = DistributionSource(client, transport, reference)
-        return companions_of(documents_of(BOTH), source, reference.name, (), RETRY)
+        return referrers_of(documents_of(BOTH), source, reference.name, (), RETRY)
 
 
 def test_what_is_about_an_image_survives_with_every_digest(server: RegistryServer) -> None:

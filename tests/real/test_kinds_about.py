@@ -44,7 +44,7 @@ class Signed:
 def signed(local: Local) -> Signed:
     index = kinds.buildx_index((foreign_architecture(), architecture()))
     native = index.of(architecture())
-    about = (*kinds.companions(index), kinds.cosign_signature(native), kinds.signature(native))
+    about = (*kinds.all_about(index), kinds.cosign_signature(native), kinds.signature(native))
     archive = pulled(local, "kinds/signed", index, *ALL, about=about)
     path, _ = local.shelf.pull(archive.name, "--platform", "all")
     return Signed(about, archive, Pulled(path, index, archive.name))

@@ -70,10 +70,10 @@ def test_every_kind_arrives_byte_for_byte(tmp_path: Path) -> None:
 
 def test_what_is_about_an_image_arrives_with_it(tmp_path: Path) -> None:
     image = KINDS["attested"]
-    about = [*kinds.companions(image), kinds.sbom(image.of("amd64"))]
+    about = [*kinds.all_about(image), kinds.sbom(image.of("amd64"))]
     with docker_registry(tmp_path / "registry") as registry:
         (found,) = pushed(registry, tmp_path, packed({"1": image}, about)).images
-        assert len(found.companions) == len(about)
+        assert len(found.referrers) == len(about)
         check_there(registry, image, "1")
         for parcel in about:
             check_there(registry, parcel, *([parcel.tag] if parcel.tag else []))

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import pytest
 
 from ecrdrag.aim import aims_of, suite_of
-from ecrdrag.archive.contents import ArchivedCompanion
+from ecrdrag.archive.contents import ArchivedReferrer
 from ecrdrag.archive.reader import ArchiveReader
 from ecrdrag.archive.tar import TarMembers
 from ecrdrag.content import Digest
@@ -112,10 +112,10 @@ def tree_in(parcel: kinds.Parcel) -> Tree:
 
 def suite(image: kinds.Parcel, *pairs: tuple[kinds.Parcel, Digest]) -> tuple[list[Digest], list[Digest]]:
     """Give what is taken of an archive that has these, each with its subject, and what is read."""
-    there = [ArchivedCompanion(one.digest, about, one.tag or None) for one, about in pairs]
+    there = [ArchivedReferrer(one.digest, about, one.tag or None) for one, about in pairs]
     known, asked = {one.digest: one for one, _ in pairs}, []
 
-    def read(one: ArchivedCompanion) -> Tree:
+    def read(one: ArchivedReferrer) -> Tree:
         asked.append(one.digest)
         return tree_in(known[one.digest])
 

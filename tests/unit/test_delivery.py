@@ -26,7 +26,7 @@ from ecrdrag.reference import ImageReference
 from ecrdrag.registry.ends import RepositorySettings
 from ecrdrag.transfer.crew import side_by_side
 from ecrdrag.transfer.retry import RetryPolicy
-from ecrdrag.tree import Companion, Tree, check_child
+from ecrdrag.tree import Referrer, Tree, check_child
 from tests import kinds
 from tests.fake_ends import MemoryDestination
 from tests.images import Blob, Image, hello_image, noise_image
@@ -46,8 +46,8 @@ def tree_in(parcel: Parcel) -> Tree:
     return Tree(tuple(parse(document.content, document.media_type) for document in parcel.documents))
 
 
-def companion_in(parcel: Parcel, about: Parcel) -> Companion:
-    return Companion(tree_in(parcel), about.digest, parcel.tag or None)
+def referrer_in(parcel: Parcel, about: Parcel) -> Referrer:
+    return Referrer(tree_in(parcel), about.digest, parcel.tag or None)
 
 
 def descriptors_of(image: Image) -> list[Descriptor]:
@@ -142,8 +142,8 @@ def signed(destination: MemoryDestination) -> tuple[Parcel, list[Parcel]]:
 
 def test_what_is_about_an_image_is_there_before_the_image_has_a_tag(destination: MemoryDestination) -> None:
     image, (signature, sbom) = signed(destination)
-    companions = [companion_in(signature, image), companion_in(sbom, image)]
-    assert Delivery("app", destination, FAST).put(tree_in(image), ["1", None, "2"], companions)
+    referrers = [referrer_in(signature, image), referrer_in(sbom, image)]
+    assert Delivery("app", destination, FAST).put(tree_in(image), ["1", None, "2"], referrers)
     puts = [one.removeprefix("put ") for one in destination.asked]
     assert puts == [
         *(f"{document.digest} None" for document in image.documents),
@@ -167,15 +167,15 @@ def test_without_anything_about_it_an_image_is_put_under_its_tags_at_once(destin
 @pytest.mark.parametrize("lacking", [None, "image", "signature", "tag"])
 def test_an_image_is_new_when_anything_about_it_is(destination: MemoryDestination, lacking: str | None) -> None:
     image, about = signed(destination)
-    companions = [companion_in(one, image) for one in about]
+    referrers = [referrer_in(one, image) for one in about]
     delivery = Delivery("app", destination, FAST)
-    assert delivery.put(tree_in(image), ["1"], companions)
+    assert delivery.put(tree_in(image), ["1"], referrers)
     gone = {"image": image, "signature": about[1]}.get(lacking or "")
     if gone:
         del destination.documents[gone.digest]
     if lacking == "tag":
         destination.tags["1"] = about[0].digest
-    assert delivery.put(tree_in(image), ["1"], companions) is (lacking is not None)
+    assert delivery.put(tree_in(image), ["1"], referrers) is (lacking is not None)
 
 
 def test_an_image_has_no_tag_where_its_signature_is_refused(destination: MemoryDestination) -> None:
@@ -187,7 +187,7 @@ def test_an_image_has_no_tag_where_its_signature_is_refused(destination: MemoryD
 
     destination.before_each = refuse
     with pytest.raises(ConflictError) as caught:
-        Delivery("app", destination, FAST).put(tree_in(image), ["1"], [companion_in(signature, image)])
+        Delivery("app", destination, FAST).put(tree_in(image), ["1"], [referrer_in(signature, image)])
     assert f"other signatures, or the like, of {image.digest}" in caught.value.hint  # its tag can't be chosen
     assert (destination.tags, image.digest in destination.documents) == ({}, True)
 
@@ -200,7 +200,7 @@ def test_a_signature_that_takes_the_place_of_another_is_said_to(
     before = {"the same": signature.digest, "another": sbom.digest}.get(held or "")
     if before:
         destination.tags[signature.tag] = before
-    Delivery("app", destination, FAST).put(tree_in(image), ["1"], [companion_in(signature, image)])
+    Delivery("app", destination, FAST).put(tree_in(image), ["1"], [referrer_in(signature, image)])
     said = f"app: tag {signature.tag} was {before}, and is {signature.digest} now"
     assert (said in caplog.text) is (held == "another")
     assert ("was" in caplog.text) is (held == "another")
@@ -233,11 +233,11 @@ def test_a_refused_manifest_with_foreign_layers_is_said_to_have_them(
 def test_the_blobs_of_what_is_about_an_image_have_fates_too() -> None:
     image = parcel_of(HELLO)
     sbom = kinds.sbom(image)
-    companion = companion_in(sbom, image)
-    (config, layer), (empty, file) = tree_in(image).blobs, companion.tree.blobs
-    assert blobs_of(tree_in(image), [companion, companion]) == (config, layer, empty, file)
+    referrer = referrer_in(sbom, image)
+    (config, layer), (empty, file) = tree_in(image).blobs, referrer.tree.blobs
+    assert blobs_of(tree_in(image), [referrer, referrer]) == (config, layer, empty, file)
     found = fates_of(
-        tree_in(image), [config.digest, empty.digest, file.digest], [file.digest], Fate.UPLOADED, [companion]
+        tree_in(image), [config.digest, empty.digest, file.digest], [file.digest], Fate.UPLOADED, [referrer]
     )
     fates = [Fate.EXISTED, Fate.LEFT_OUT, Fate.EXISTED, Fate.UPLOADED]
     assert found == dict(zip((config.digest, layer.digest, empty.digest, file.digest), fates, strict=True))

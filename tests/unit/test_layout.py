@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from ecrdrag.archive.contents import MAX_COMPANIONS
+from ecrdrag.archive.contents import MAX_REFERRERS
 from ecrdrag.archive.listing import MAX_READ, Facts
 from ecrdrag.archive.plan import ImageName, PlannedImage, plan_archive
 from ecrdrag.content import Descriptor, Digest
@@ -125,32 +125,32 @@ def test_lists_of_more_referrers_than_an_archive_may_hold_are_refused() -> None:
     tags = [f"sha256-{number:064x}" for number in range(2)]
     half = {"mediaType": OCI_INDEX, "schemaVersion": 2}
     lists = [
-        Blob(json.dumps({**half, "manifests": [entry(SIGNATURE)] * (MAX_COMPANIONS // 2 + place)}).encode(), OCI_INDEX)
+        Blob(json.dumps({**half, "manifests": [entry(SIGNATURE)] * (MAX_REFERRERS // 2 + place)}).encode(), OCI_INDEX)
         for place in (0, 1)
     ]
     parcels = [Parcel((one,)) for one in lists]
     allowed = [entry(OTHER, "1"), *(entry(parcels[0], tag) for tag in tags)]
     with reading(layout(allowed, parcels)) as reader:
-        assert (len(reader.images), reader.companions) == (1, ()), "what isn't there is no referrer"
+        assert (len(reader.images), reader.referrers) == (1, ()), "what isn't there is no referrer"
     refused = [entry(OTHER, "1"), *(entry(one, tag) for one, tag in zip(parcels, tags, strict=True))]
     with reading(layout(refused, parcels)) as reader, pytest.raises(ArchiveError, match="lists 5001 referrers"):
-        reader.companions  # noqa: B018 - it is read on demand
+        reader.referrers  # noqa: B018 - it is read on demand
 
 
 def test_lists_of_several_places_hold_no_more_referrers_together() -> None:
-    tags = [f"sha256-{number:064x}.sig" for number in range(MAX_COMPANIONS)]
+    tags = [f"sha256-{number:064x}.sig" for number in range(MAX_REFERRERS)]
     referrers = listing(*(entry(SIGNED, tag) for tag in tags))
     with reading(layout([entry(APP, "1"), entry(SIGNED, tags[0])], [APP, SIGNED], referrers)) as reader:
-        assert len(reader.companions) == MAX_COMPANIONS
+        assert len(reader.referrers) == MAX_REFERRERS
     files = layout([entry(APP, "1"), entry(SIGNED, SIGNED.tag)], [APP, SIGNED], referrers)
     with reading(files) as reader, pytest.raises(ArchiveError, match="lists 5001 referrers, more than 5000"):
-        reader.companions  # noqa: B018 - it is read on demand
+        reader.referrers  # noqa: B018 - it is read on demand
 
 
 def test_a_list_of_referrers_may_be_reached_by_a_link_that_stays_inside() -> None:
     files = layout([entry(APP, "1")], [APP, SIGNATURE], b"")
     files["elsewhere.json"] = listing(entry(SIGNATURE))
     with reading({**files, "referrers.json": Link("elsewhere.json")}) as reader:
-        assert len(reader.companions) == 1
+        assert len(reader.referrers) == 1
     with pytest.raises(ArchiveError, match="leads"), reading({**files, "referrers.json": Link("../../x.json")}):
         pass

@@ -7,13 +7,13 @@ from dataclasses import replace
 
 import pytest
 
-from ecrdrag.archive.contents import MAX_COMPANIONS
+from ecrdrag.archive.contents import MAX_REFERRERS
 from ecrdrag.archive.plan import ImageName, plan_archive
 from ecrdrag.errors import ArchiveError, EcrdragError, IntegrityError, UnsupportedError
-from tests.archives import assemble, contents_of, planned, planned_companion, read_back, reading
+from tests.archives import assemble, contents_of, planned, planned_referrer, read_back, reading
 from tests.kinds import (
     Parcel,
-    companions,
+    all_about,
     cosign_signature,
     document_of,
     in_toto,
@@ -40,35 +40,35 @@ from tests.layouts import (
 
 
 def test_what_was_pulled_with_an_image_is_about_it_and_the_image_is_alone_among_images() -> None:
-    found = companions(APP)
-    plan = plan_archive([planned(APP)], map(planned_companion, found))
+    found = all_about(APP)
+    plan = plan_archive([planned(APP)], map(planned_referrer, found))
     with reading({**read_back(assemble(plan, contents_of(APP, *found)))}) as reader:
         assert [image.digest for image in reader.images] == [APP.digest]
         materials = sbom(APP)
         expected = {about(one, APP) for one in found[:-1]} | {about(signature(materials), materials)}
-        assert set(reader.companions) == expected
-        assert len(reader.companions) == len(found)
-        for one in reader.companions:
+        assert set(reader.referrers) == expected
+        assert len(reader.referrers) == len(found)
+        for one in reader.referrers:
             assert reader.manifest(digest=one.digest).digest == one.digest
 
 
-def test_a_companion_by_tag_is_told_by_its_tag_though_its_document_says_nothing() -> None:
+def test_a_referrer_by_tag_is_told_by_its_tag_though_its_document_says_nothing() -> None:
     referrers = listing(entry(SIGNED, SIGNED.tag))
     with reading(layout([entry(APP, "1")], [APP, SIGNED], referrers)) as reader:
-        assert reader.companions == (about(SIGNED, APP, f"sha256-{APP.digest.hex}.sig"),)
+        assert reader.referrers == (about(SIGNED, APP, f"sha256-{APP.digest.hex}.sig"),)
 
 
-def test_a_companion_whose_subject_is_not_there_is_one_all_the_same() -> None:
+def test_a_referrer_whose_subject_is_not_there_is_one_all_the_same() -> None:
     referrers = listing(entry(signature(OTHER)), entry(cosign_signature(OTHER), cosign_signature(OTHER).tag))
     with reading(layout([entry(APP, "1")], [APP, signature(OTHER)], referrers)) as reader:
-        assert reader.companions == (about(signature(OTHER), OTHER), about(cosign_signature(OTHER), OTHER))
+        assert reader.referrers == (about(signature(OTHER), OTHER), about(cosign_signature(OTHER), OTHER))
         with pytest.raises(ArchiveError, match="is missing"):
             reader.manifest(digest=cosign_signature(OTHER).digest)
 
 
-def test_without_companions_there_are_none() -> None:
+def test_without_referrers_there_are_none() -> None:
     with reading(layout([entry(APP, "1")], [APP])) as reader:
-        assert reader.companions == ()
+        assert reader.referrers == ()
 
 
 def test_a_signature_that_was_pulled_alone_is_an_image_with_what_is_about_it() -> None:
@@ -77,17 +77,17 @@ def test_a_signature_that_was_pulled_alone_is_an_image_with_what_is_about_it() -
     entries = [entry(SIGNED, SIGNED.tag, **{FULL_NAME: name})]
     with reading(layout(entries, [SIGNED, signature(SIGNED)], referrers)) as reader:
         assert names_of(reader) == {SIGNED.digest: (name,)}
-        assert reader.companions == (about(signature(SIGNED), SIGNED),)
+        assert reader.referrers == (about(signature(SIGNED), SIGNED),)
 
 
-def test_a_signature_that_is_both_pulled_by_name_and_found_beside_its_image_is_one_companion() -> None:
+def test_a_signature_that_is_both_pulled_by_name_and_found_beside_its_image_is_one_referrer() -> None:
     names = [ImageName("registry.example.com/app", tag) for tag in ("1", SIGNED.tag)]
     plan = plan_archive(
-        [planned(APP, names[0]), replace(planned(SIGNED, names[1]), loadable=None)], [planned_companion(SIGNED)]
+        [planned(APP, names[0]), replace(planned(SIGNED, names[1]), loadable=None)], [planned_referrer(SIGNED)]
     )
     with reading({**read_back(assemble(plan, contents_of(APP, SIGNED)))}) as reader:
         assert [image.digest for image in reader.images] == [APP.digest]
-        assert reader.companions == (about(SIGNED, APP),)
+        assert reader.referrers == (about(SIGNED, APP),)
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_a_signature_that_is_both_pulled_by_name_and_found_beside_its_image_is_o
         (b"[]", UnsupportedError, "referrers.json: the manifest is a JSON list"),
         (b'{"schemaVersion":2}', UnsupportedError, "referrers.json: manifest: manifests is not a list"),
         (listing(), ArchiveError, "referrers.json lists 0 referrers, not 1 to 5000"),
-        (listing(*[entry(SIGNATURE)] * (MAX_COMPANIONS + 1)), ArchiveError, "lists 5001 referrers, not 1 to 5000"),
+        (listing(*[entry(SIGNATURE)] * (MAX_REFERRERS + 1)), ArchiveError, "lists 5001 referrers, not 1 to 5000"),
         (b" " * (4 * 1024 * 1024 + 1), ArchiveError, "over the limit of 4194304 for JSON"),
         (listing(entry(APP)), ArchiveError, f"referrers.json: nothing says what {APP.digest} is about"),
         (listing(entry(SIGNATURE, "latest")), ArchiveError, f"nothing says what {SIGNATURE.digest} is about"),
@@ -114,7 +114,7 @@ def test_what_is_wrong_with_our_list_of_referrers_is_said(
     unknown = Parcel((document_of("x/y"),))
     files = layout([entry(APP, "1")], [APP, SIGNATURE, SIGNED, unknown], referrers)
     with pytest.raises(EcrdragError) as caught, reading(files) as reader:
-        reader.companions  # noqa: B018 - it is read on demand
+        reader.referrers  # noqa: B018 - it is read on demand
     assert type(caught.value) is kind
     assert str(caught.value).startswith("app.tar")
     assert said in str(caught.value)
@@ -123,8 +123,8 @@ def test_what_is_wrong_with_our_list_of_referrers_is_said(
 def test_what_index_json_lists_comes_before_what_our_own_list_adds_and_is_sorted_once() -> None:
     files = layout([entry(APP, "1"), entry(SIGNATURE)], [APP, SIGNATURE, MATERIALS], listing(entry(MATERIALS)))
     with reading(files) as reader:
-        assert reader.companions == (about(SIGNATURE, APP), about(MATERIALS, APP))
-        assert reader.companions is reader.companions
+        assert reader.referrers == (about(SIGNATURE, APP), about(MATERIALS, APP))
+        assert reader.referrers is reader.referrers
         assert reader.images is reader.images
 
 
@@ -137,7 +137,7 @@ def test_what_has_no_name_but_a_subject_is_about_an_image() -> None:
     entries = [entry(whole, "1"), *map(entry, [SIGNATURE, APP, *everything[1:], OTHER])]
     with reading(layout(entries, [whole, *everything])) as reader:
         assert names_of(reader) == {whole.digest: ("1",)}
-        assert reader.companions == (
+        assert reader.referrers == (
             about(SIGNATURE, APP),
             about(signature(whole), whole),
             about(MATERIALS, APP),
@@ -148,14 +148,14 @@ def test_what_has_no_name_but_a_subject_is_about_an_image() -> None:
 def test_an_image_without_a_name_is_told_from_its_signature() -> None:
     with reading(layout([entry(APP), entry(SIGNATURE)], [APP, SIGNATURE])) as reader:
         assert names_of(reader) == {APP.digest: ()}
-        assert reader.companions == (about(SIGNATURE, APP),)
+        assert reader.referrers == (about(SIGNATURE, APP),)
 
 
 def test_what_has_a_name_is_an_image_whatever_it_is_about() -> None:
     entries = [entry(APP, "1"), entry(SIGNATURE), entry(SIGNATURE, "signature"), entry(SIGNATURE)]
     with reading(layout(entries, [APP, SIGNATURE])) as reader:
         assert names_of(reader) == {APP.digest: ("1",), SIGNATURE.digest: ("signature",)}
-        assert reader.companions == ()
+        assert reader.referrers == ()
 
 
 def test_a_part_of_an_index_is_one_though_it_has_a_subject() -> None:
@@ -163,7 +163,7 @@ def test_a_part_of_an_index_is_one_though_it_has_a_subject() -> None:
     whole = index([APP, part])
     with reading(layout([entry(whole, "1"), entry(APP), entry(part)], [whole])) as reader:
         assert names_of(reader) == {whole.digest: ("1",)}
-        assert reader.companions == ()
+        assert reader.referrers == ()
 
 
 def test_parts_of_an_index_that_is_about_an_image_are_no_images() -> None:
@@ -171,7 +171,7 @@ def test_parts_of_an_index_that_is_about_an_image_are_no_images() -> None:
     entries = [entry(APP, "1"), entry(MATERIALS), entry(bundle), entry(in_toto(OTHER))]
     with reading(layout(entries, [APP, bundle])) as reader:
         assert names_of(reader) == {APP.digest: ("1",)}
-        assert reader.companions == (about(bundle, APP),)
+        assert reader.referrers == (about(bundle, APP),)
 
 
 @pytest.mark.parametrize("parcel", [SIGNATURE, index([MATERIALS], subject=APP.root.json)], ids=["one", "index"])
@@ -179,14 +179,14 @@ def test_what_is_there_alone_is_an_image_though_it_is_about_another(parcel: Parc
     parts = [Parcel((one,)) for one in parcel.documents[:-1]]
     with reading(layout([*map(entry, parts), entry(parcel)], [parcel])) as reader:
         assert names_of(reader) == {parcel.digest: ()}
-        assert reader.companions == ()
+        assert reader.referrers == ()
 
 
-def test_where_all_would_be_companions_all_are_images() -> None:
+def test_where_all_would_be_referrers_all_are_images() -> None:
     entries = [entry(SIGNATURE), entry(SIGNED, SIGNED.tag), entry(MATERIALS)]
     with reading(layout(entries, [SIGNATURE, SIGNED, MATERIALS])) as reader:
         assert names_of(reader) == {SIGNATURE.digest: (), SIGNED.digest: (SIGNED.tag,), MATERIALS.digest: ()}
-        assert reader.companions == ()
+        assert reader.referrers == ()
 
 
 def test_a_damaged_document_without_a_name_is_said() -> None:

@@ -43,7 +43,7 @@ def test_a_tag_of_cosign_s_says_what_it_is_about(suffix: str, write: str) -> Non
     entries = [entry(parcel, write.format(parcel.tag)), entry(APP, "1")]
     with reading(layout(entries, [APP, parcel])) as reader:
         assert names_of(reader) == {APP.digest: ("1",)}
-        assert reader.companions == (about(parcel, APP, f"sha256-{APP.digest.hex}.{suffix}"),)
+        assert reader.referrers == (about(parcel, APP, f"sha256-{APP.digest.hex}.{suffix}"),)
 
 
 @pytest.mark.parametrize(
@@ -63,14 +63,14 @@ def test_a_tag_of_cosign_s_says_what_it_is_about(suffix: str, write: str) -> Non
 def test_other_tags_are_names_of_images(name: str) -> None:
     with reading(layout([entry(APP, "1"), entry(SIGNED, name)], [APP, SIGNED])) as reader:
         assert names_of(reader) == {APP.digest: ("1",), SIGNED.digest: (name,)}
-        assert reader.companions == ()
+        assert reader.referrers == ()
 
 
 def test_the_full_name_decides_where_there_are_two() -> None:
     entries = [entry(APP, SIGNED.tag, **{FULL_NAME: NAMES[0]}), entry(SIGNED, "2", **{FULL_NAME: f"app:{SIGNED.tag}"})]
     with reading(layout(entries, [APP, SIGNED])) as reader:
         assert names_of(reader) == {APP.digest: (NAMES[0],)}
-        assert reader.companions == (about(SIGNED, APP),)
+        assert reader.referrers == (about(SIGNED, APP),)
 
 
 def test_one_document_may_be_about_two_images_and_be_an_image_too() -> None:
@@ -78,31 +78,31 @@ def test_one_document_may_be_about_two_images_and_be_an_image_too() -> None:
     entries = [entry(APP, "1"), *(entry(SIGNED, name) for name in (*tags, tags[0], "signature"))]
     with reading(layout(entries, [APP, SIGNED])) as reader:
         assert names_of(reader) == {APP.digest: ("1",), SIGNED.digest: ("signature",)}
-        assert reader.companions == (about(SIGNED, APP, tags[0]), about(SIGNED, OTHER, tags[1]))
+        assert reader.referrers == (about(SIGNED, APP, tags[0]), about(SIGNED, OTHER, tags[1]))
 
 
-def test_a_list_of_referrers_is_no_image_and_its_members_are_companions() -> None:
+def test_a_list_of_referrers_is_no_image_and_its_members_are_referrers() -> None:
     lists = [referrers_of(APP, [SIGNATURE, MATERIALS, in_toto(APP)]), referrers_of(MATERIALS, [ABOVE])]
     held = [APP, SIGNATURE, MATERIALS, ABOVE, *lists]
     entries = [entry(lists[1], f"app:{lists[1].tag}"), entry(lists[0], lists[0].tag), entry(APP, "1")]
     with reading(layout(entries, held)) as reader:
         assert names_of(reader) == {APP.digest: ("1",)}
         expected = (about(ABOVE, MATERIALS), about(SIGNATURE, APP), about(MATERIALS, APP))
-        assert reader.companions == expected, "what isn't there is left out"
+        assert reader.referrers == expected, "what isn't there is left out"
 
 
-def test_members_of_a_list_that_are_listed_themselves_are_companions_once() -> None:
+def test_members_of_a_list_that_are_listed_themselves_are_referrers_once() -> None:
     found = referrers_of(APP, [SIGNATURE])
     entries = [entry(SIGNATURE), entry(found, found.tag), entry(APP, "1")]
     with reading(layout(entries, [APP, SIGNATURE, found], listing(entry(SIGNATURE)))) as reader:
         assert names_of(reader) == {APP.digest: ("1",)}
-        assert reader.companions == (about(SIGNATURE, APP),)
+        assert reader.referrers == (about(SIGNATURE, APP),)
 
 
 def test_an_empty_list_of_referrers_is_nothing() -> None:
     found = referrers_of(APP, [])
     with reading(layout([entry(found, found.tag), entry(APP, "1")], [APP, found])) as reader:
-        assert (names_of(reader), reader.companions) == ({APP.digest: ("1",)}, ())
+        assert (names_of(reader), reader.referrers) == ({APP.digest: ("1",)}, ())
 
 
 @pytest.mark.parametrize("other", [OTHER, signature(OTHER)], ids=["image", "about another"])
@@ -110,7 +110,7 @@ def test_an_index_by_such_a_tag_that_lists_anything_else_is_an_image(other: Parc
     found = referrers_of(APP, [SIGNATURE, other])
     with reading(layout([entry(found, found.tag), entry(APP, "1")], [APP, SIGNATURE, other, found])) as reader:
         assert names_of(reader) == {found.digest: (found.tag,), APP.digest: ("1",)}
-        assert reader.companions == ()
+        assert reader.referrers == ()
 
 
 def test_an_image_by_such_a_tag_and_a_list_that_is_there_alone_are_images() -> None:
@@ -119,7 +119,7 @@ def test_an_image_by_such_a_tag_and_a_list_that_is_there_alone_are_images() -> N
         assert names_of(reader) == {APP.digest: (found.tag,)}
     entries = [entry(found, found.tag), entry(signature(OTHER))]
     with reading(layout(entries, [found, signature(OTHER)])) as reader:
-        assert (names_of(reader), reader.companions) == ({found.digest: (found.tag,)}, ())
+        assert (names_of(reader), reader.referrers) == ({found.digest: (found.tag,)}, ())
 
 
 # --- as cosign save writes it: without tags, told apart by an annotation ------------------------
@@ -141,7 +141,7 @@ def test_signatures_that_cosign_saved_are_about_the_image_that_it_saved(word: st
     ]
     with reading(layout(entries, [whole, signed, attested])) as reader:
         assert names_of(reader) == {whole.digest: (name,) if name else ()}
-        assert reader.companions == (about(signed, whole), about(attested, whole))
+        assert reader.referrers == (about(signed, whole), about(attested, whole))
 
 
 def test_where_several_images_were_saved_the_name_says_which_one_a_signature_is_about() -> None:
@@ -154,7 +154,7 @@ def test_where_several_images_were_saved_the_name_says_which_one_a_signature_is_
     ]
     with reading(layout(entries, [APP, OTHER, SIGNED, other])) as reader:
         assert names_of(reader) == {APP.digest: (NAMES[0],), OTHER.digest: (NAMES[1],)}
-        assert reader.companions == (about(SIGNED, APP), about(other, OTHER))
+        assert reader.referrers == (about(SIGNED, APP), about(other, OTHER))
 
 
 def test_a_signature_of_nobody_knows_which_image_is_an_image() -> None:

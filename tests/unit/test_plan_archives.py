@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from ecrdrag.archive.contents import MAX_COMPANIONS, MAX_IMAGES
+from ecrdrag.archive.contents import MAX_IMAGES, MAX_REFERRERS
 from ecrdrag.archive.plan import (
     ArchivePlan,
     ImageName,
-    PlannedCompanion,
     PlannedImage,
+    PlannedReferrer,
     blob_path,
     plan_archive,
     plan_image,
@@ -30,17 +30,17 @@ from tests.archives import (
     contents_of,
     documents_of,
     planned,
-    planned_companion,
+    planned_referrer,
     read_back,
     sample_of,
 )
 from tests.kinds import (
     SIGNATURE,
     Parcel,
+    all_about,
     artifact,
     attestation,
     buildx_index,
-    companions,
     cosign_signature,
     document_of,
     foreign_image,
@@ -198,13 +198,13 @@ def test_the_index_says_what_an_artifact_is_behind_the_images_of_which_it_says_n
 # --- what is about images ----------------------------------------------------------------------
 
 
-def test_without_companions_there_is_no_list_of_them() -> None:
+def test_without_referrers_there_is_no_list_of_them() -> None:
     assert "referrers.json" not in names_of(plan_archive([planned(ONE)]))
 
 
-def test_companions_are_listed_apart_with_their_tags_and_types_and_leave_the_index_as_it_is() -> None:
-    about = companions(ONE)
-    plan = plan_archive([planned(ONE, A)], map(planned_companion, about))
+def test_referrers_are_listed_apart_with_their_tags_and_types_and_leave_the_index_as_it_is() -> None:
+    about = all_about(ONE)
+    plan = plan_archive([planned(ONE, A)], map(planned_referrer, about))
     assert read(plan, "index.json") == read(plan_archive([planned(ONE, A)]), "index.json")
     assert read(plan, "manifest.json") == read(plan_archive([planned(ONE, A)]), "manifest.json")
     assert names_of(plan)[:4] == ["oci-layout", "index.json", "referrers.json", "manifest.json"]
@@ -219,25 +219,25 @@ def test_companions_are_listed_apart_with_their_tags_and_types_and_leave_the_ind
     assert set(blobs_of(plan)) >= {digest.hex for one in about for digest in (one.digest, *one.blobs)}
 
 
-def test_a_companion_that_comes_twice_is_listed_once() -> None:
-    about = planned_companion(signature(ONE))
-    plan = plan_archive([planned(ONE, A)], [about, planned_companion(sbom(ONE)), about])
+def test_a_referrer_that_comes_twice_is_listed_once() -> None:
+    about = planned_referrer(signature(ONE))
+    plan = plan_archive([planned(ONE, A)], [about, planned_referrer(sbom(ONE)), about])
     assert len(read(plan, "referrers.json")["manifests"]) == 2
-    assert plan == plan_archive([planned(ONE, A)], [planned_companion(sbom(ONE)), about])
+    assert plan == plan_archive([planned(ONE, A)], [planned_referrer(sbom(ONE)), about])
 
 
 def test_one_document_by_two_tags_is_listed_twice_and_is_there_once() -> None:
     bare = replace(cosign_signature(ONE), tag="")
     tags = (cosign_signature(ONE).tag, cosign_signature(TWO).tag)
-    plan = plan_archive([planned(ONE, A)], [PlannedCompanion(documents_of(bare), tag) for tag in tags])
+    plan = plan_archive([planned(ONE, A)], [PlannedReferrer(documents_of(bare), tag) for tag in tags])
     assert len(read(plan, "referrers.json")["manifests"]) == 2
     assert blobs_of(plan).count(bare.digest.hex) == 1
 
 
-def test_a_companion_that_is_a_part_of_the_image_too_is_there_once() -> None:
+def test_a_referrer_that_is_a_part_of_the_image_too_is_there_once() -> None:
     about = attestation(ONE, is_artifact=True)
     whole = index([ONE, about])
-    plan = plan_archive([planned(whole, A, loadable=ONE)], [planned_companion(about)])
+    plan = plan_archive([planned(whole, A, loadable=ONE)], [planned_referrer(about)])
     assert blobs_of(plan) == blobs_of(plan_archive([planned(whole, A, loadable=ONE)]))
     assert [entry["digest"] for entry in read(plan, "referrers.json")["manifests"]] == [str(about.digest)]
 
@@ -302,9 +302,9 @@ def test_more_names_than_the_reader_takes_are_refused() -> None:
         plan_archive([planned(ONE, *many)])
 
 
-def test_more_companions_than_the_reader_takes_are_refused() -> None:
+def test_more_referrers_than_the_reader_takes_are_refused() -> None:
     documents = documents_of(cosign_signature(ONE))
-    many = [PlannedCompanion(documents, f"sha256-{number:064x}.sig") for number in range(MAX_COMPANIONS + 1)]
+    many = [PlannedReferrer(documents, f"sha256-{number:064x}.sig") for number in range(MAX_REFERRERS + 1)]
     plan_archive([planned(ONE)], many[1:])
     with pytest.raises(UnsupportedError, match="up to 5000 referrers, not 5001"):
         plan_archive([planned(ONE)], many)

@@ -1,4 +1,4 @@
-"""The layout of any archive as a property: random trees, shared blobs, names and companions."""
+"""The layout of any archive as a property: random trees, shared blobs, names and referrers."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from hypothesis import strategies as st
 from ecrdrag.archive.plan import (
     BLOCK,
     ImageName,
-    PlannedCompanion,
     PlannedImage,
+    PlannedReferrer,
     blob_path,
     plan_archive,
 )
 from ecrdrag.content import Digest
 from ecrdrag.manifest import Manifest
-from tests.archives import assemble, contents_of, documents_of, planned_companion, read_back
-from tests.kinds import Parcel, companions, helm_chart, image, index
+from tests.archives import assemble, contents_of, documents_of, planned_referrer, read_back
+from tests.kinds import Parcel, all_about, helm_chart, image, index
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,11 @@ class Cargo:
     """What an archive is to hold, and the content of every blob."""
 
     images: list[PlannedImage]
-    companions: list[PlannedCompanion]
+    referrers: list[PlannedReferrer]
     contents: Mapping[Digest, bytes]
 
     def __repr__(self) -> str:
-        return f"{len(self.companions)} companions, {[(len(one.documents), *one.names) for one in self.images]}"
+        return f"{len(self.referrers)} referrers, {[(len(one.documents), *one.names) for one in self.images]}"
 
 
 def small_image(number: int) -> Parcel:
@@ -61,21 +61,21 @@ def cargos(draw: st.DrawFn) -> Cargo:
         names = [ImageName(draw(repositories), next(tags)) for _ in range(draw(st.integers(1, 2)))]
         loadable = [one for one in documents_of(parcel) if isinstance(one, Manifest) and one.is_image]
         plans.append(PlannedImage(tuple(names), documents_of(parcel), loadable[0] if loadable else None))
-    about = [one for parcel in draw(st.lists(st.sampled_from(images), max_size=2)) for one in companions(parcel)]
-    return Cargo(plans, [planned_companion(one) for one in about], contents_of(*images, *about))
+    about = [one for parcel in draw(st.lists(st.sampled_from(images), max_size=2)) for one in all_about(parcel)]
+    return Cargo(plans, [planned_referrer(one) for one in about], contents_of(*images, *about))
 
 
 @given(cargos(), st.randoms(use_true_random=False))
-def test_the_order_of_references_and_companions_is_of_no_account(cargo: Cargo, chance: Random) -> None:
-    plan = plan_archive(cargo.images, cargo.companions)
+def test_the_order_of_references_and_referrers_is_of_no_account(cargo: Cargo, chance: Random) -> None:
+    plan = plan_archive(cargo.images, cargo.referrers)
     mixed = [replace(one, names=tuple(chance.sample(one.names, len(one.names)))) for one in cargo.images]
     chance.shuffle(mixed)
-    assert plan_archive(mixed, chance.sample(cargo.companions, len(cargo.companions))) == plan
+    assert plan_archive(mixed, chance.sample(cargo.referrers, len(cargo.referrers))) == plan
 
 
 @given(cargos())
 def test_every_distinct_blob_has_one_place_and_nothing_lies_between(cargo: Cargo) -> None:
-    plan = plan_archive(cargo.images, cargo.companions)
+    plan = plan_archive(cargo.images, cargo.referrers)
     position = 0
     for slot in plan.slots:
         assert slot.offset - len(slot.header) == position
@@ -83,7 +83,7 @@ def test_every_distinct_blob_has_one_place_and_nothing_lies_between(cargo: Cargo
         position = slot.stop
     assert len({slot.name for slot in plan.slots}) == len(plan.slots)
     members = read_back(assemble(plan, cargo.contents))
-    documents = [*(one.documents for one in cargo.images), *(one.documents for one in cargo.companions)]
+    documents = [*(one.documents for one in cargo.images), *(one.documents for one in cargo.referrers)]
     expected = {**cargo.contents, **{one.digest: one.raw for found in documents for one in found}}
     blobs = {name: content for name, content in members.items() if name.startswith("blobs/")}
     assert blobs == {blob_path(digest): content for digest, content in expected.items()}
@@ -91,11 +91,11 @@ def test_every_distinct_blob_has_one_place_and_nothing_lies_between(cargo: Cargo
 
 @given(cargos())
 def test_whatever_is_listed_is_there_and_has_the_size_and_type_that_are_said(cargo: Cargo) -> None:
-    members = read_back(assemble(plan_archive(cargo.images, cargo.companions), cargo.contents))
+    members = read_back(assemble(plan_archive(cargo.images, cargo.referrers), cargo.contents))
     lists = [json.loads(members[name]) for name in ("index.json", "referrers.json") if name in members]
     for entry in (entry for one in lists for entry in one["manifests"]):
         content = members[blob_path(Digest.parse(entry["digest"]))]
         assert (entry["size"], entry["mediaType"]) == (len(content), json.loads(content)["mediaType"])
     assert len(lists[0]["manifests"]) == sum(len(one.names) for one in cargo.images)
-    assert ("referrers.json" in members) == bool(cargo.companions)
+    assert ("referrers.json" in members) == bool(cargo.referrers)
     assert ("manifest.json" in members) == any(one.loadable for one in cargo.images)

@@ -268,7 +268,7 @@ def test_two_signatures_of_one_tag_are_refused(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
     sources[THERE].tags[tag] = sources[HERE].tags[tag]
     sources[THERE].documents |= sources[HERE].documents
-    assert len(pulled([HERE, THERE], sources.__getitem__, tmp_path / "a.tar", types=()).images[0].companions) == 1
+    assert len(pulled([HERE, THERE], sources.__getitem__, tmp_path / "a.tar", types=()).images[0].referrers) == 1
 
 
 def test_where_nothing_can_be_had_nobody_is_told_to_pull_the_others(tmp_path: Path) -> None:

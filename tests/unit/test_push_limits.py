@@ -59,8 +59,8 @@ def test_what_many_referrers_name_is_kept_once(tmp_path: Path) -> None:
     shared = kinds.bare_artifact()
     about = [kinds.index([shared], subject=APP.root.json, annotations={"place": str(place)}) for place in range(20)]
     (found,) = pushed(tmp_path, packed({"1": APP}, about), MemoryDestination()).images
-    assert len(found.companions) == len(about)
-    assert len({id(one.tree.documents[0]) for one in found.companions}) == 1
+    assert len(found.referrers) == len(about)
+    assert len({id(one.tree.documents[0]) for one in found.referrers}) == 1
 
 
 def test_the_documents_of_all_that_goes_up_have_a_size_that_memory_holds(

@@ -12,7 +12,7 @@ import pytest
 
 from ecrdrag.errors import TransientError
 from ecrdrag.manifest import OCI_CONFIG, OCI_INDEX, OCI_MANIFEST
-from ecrdrag.referrers import companions_of
+from ecrdrag.referrers import referrers_of
 from tests.about import APP, WHERE, documents_of, found, offer, roots
 from tests.fake_ends import FAST, MemorySource
 from tests.images import Blob
@@ -22,9 +22,9 @@ from tests.kinds import (
     SIGNATURE,
     SIMPLE_SIGNING,
     SPDX,
+    all_about,
     artifact,
     buildx_index,
-    companions,
     cosign_signature,
     document_of,
     greeter,
@@ -44,13 +44,13 @@ def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
 
 
-def test_an_image_that_nothing_is_about_has_no_companions(source: MemorySource) -> None:
+def test_an_image_that_nothing_is_about_has_no_referrers(source: MemorySource) -> None:
     offer(source, APP)
     assert found(source) == ()
 
 
 def test_what_names_an_image_and_what_is_tagged_for_it_is_found_and_what_is_about_that(source: MemorySource) -> None:
-    everything = companions(APP)
+    everything = all_about(APP)
     offer(source, APP, *everything)
     by_digest = {one.digest: one for one in everything}
     made = found(source)
@@ -83,7 +83,7 @@ def test_every_document_that_is_given_is_asked_about_and_no_other(source: Memory
     assert set(roots(found(source, both))) == {about_all.digest, about_one.digest}
     assert roots(found(source, image)) == [about_one.digest]
     root_alone = [documents_of(both)[-1]]
-    assert roots(companions_of(root_alone, source, WHERE, (), FAST)) == [about_all.digest]
+    assert roots(referrers_of(root_alone, source, WHERE, (), FAST)) == [about_all.digest]
 
 
 def test_the_order_is_that_of_the_documents_then_of_digests_then_of_tags_and_no_lists(source: MemorySource) -> None:
@@ -190,7 +190,7 @@ def test_what_is_listed_and_tagged_is_what_is_tagged(source: MemorySource) -> No
     assert one.tag == both.tag
 
 
-def test_what_travels_anyway_is_no_companion(source: MemorySource) -> None:
+def test_what_travels_anyway_is_no_referrer(source: MemorySource) -> None:
     image, other = greeter("amd64", "one\n"), signature(APP)
     whole = index([image, APP, other])
     offer(source, whole)
@@ -213,7 +213,7 @@ def test_each_question_is_tried_again(source: MemorySource) -> None:
             asked.add(question)
             raise TransientError("not now")
 
-    everything = companions(APP)
+    everything = all_about(APP)
     offer(source, APP, *everything)
     source.before_each = fail_once
     assert len(found(source)) == len(everything)
@@ -222,7 +222,7 @@ def test_each_question_is_tried_again(source: MemorySource) -> None:
 
 def test_each_question_is_asked_once(source: MemorySource) -> None:
     both = buildx_index()
-    offer(source, both, *companions(both))
+    offer(source, both, *all_about(both))
     found(source, both)
     assert len(source.asked) == len(set(source.asked))
 

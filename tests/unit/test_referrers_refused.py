@@ -58,7 +58,7 @@ MARKS = [artifact([], artifact_type=f"application/{n}", subject=APP) for n in ra
 
 @pytest.mark.parametrize(
     ("limit", "value"),
-    [("MAX_COMPANIONS", 3), ("_MAX_LISTED", 3), ("MAX_SIZE", 3 * len(MARKS[0].root.content))],
+    [("MAX_REFERRERS", 3), ("_MAX_LISTED", 3), ("MAX_SIZE", 3 * len(MARKS[0].root.content))],
 )
 def test_more_than_can_be_is_refused(
     source: MemorySource, monkeypatch: pytest.MonkeyPatch, limit: str, value: int
@@ -72,7 +72,7 @@ def test_more_than_can_be_is_refused(
 
 
 def test_what_is_not_wanted_does_not_count(source: MemorySource, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(referrers, "MAX_COMPANIONS", 3)
+    monkeypatch.setattr(referrers, "MAX_REFERRERS", 3)
     offer(source, APP, *MARKS)
     assert len(found(source, types=["application/2", "application/3"])) == 2
 

@@ -19,7 +19,7 @@ from tests.real.tools import want
 pytestmark = pytest.mark.real
 
 IMAGE = kinds.buildx_index()
-ABOUT = kinds.companions(IMAGE)  # by cosign's tag, two by subject, an SBOM, and a signature of that
+ABOUT = kinds.all_about(IMAGE)  # by cosign's tag, two by subject, an SBOM, and a signature of that
 SPARSE = kinds.buildx_index(["amd64", "arm64", "s390x"], greeting="hello from some of it\n")
 KINDS = {"chart": kinds.helm_chart(), "wasm": kinds.wasm(), "zstd": kinds.zstd_image()}
 

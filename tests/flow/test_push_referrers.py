@@ -24,7 +24,7 @@ from tests.packed import Files, packed, without, write
 APP = f"{HOST}/my/app"
 CREATE = "--create-repository"
 IMAGE = kinds.buildx_index()
-ABOUT = kinds.companions(IMAGE)  # by cosign's tag, two by subject, an SBOM, and a signature of that
+ABOUT = kinds.all_about(IMAGE)  # by cosign's tag, two by subject, an SBOM, and a signature of that
 CHILD = IMAGE.of("amd64")
 OTHER = kinds.greeter("amd64", "another\n")
 

@@ -19,7 +19,7 @@ from tests.localecr import client
 from tests.packed import packed, without, write
 
 IMAGE = kinds.buildx_index()
-ABOUT = kinds.companions(IMAGE)  # by cosign's tag, two by subject, an SBOM, and a signature of that
+ABOUT = kinds.all_about(IMAGE)  # by cosign's tag, two by subject, an SBOM, and a signature of that
 CHILD = IMAGE.of("arm64")
 OTHER = kinds.greeter("amd64", "another\n")
 
