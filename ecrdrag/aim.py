@@ -53,7 +53,7 @@ def aims_of(archive: ArchiveReader, reference: ImageReference | None, wish: str 
     return (Aim(images[0], (reference,)),)
 
 
-def suite_of(
+def archived_referrers(
     tree: Tree, there: Sequence[ArchivedReferrer], read: Callable[[ArchivedReferrer], Tree]
 ) -> tuple[Referrer, ...]:
     """Take what is about an image, or a part of it, and what is about that; those about a document come before theirs.
@@ -72,15 +72,15 @@ def suite_of(
     return tuple(taken)
 
 
-def check_tags(where: str, aims: Sequence[Aim], trees: Sequence[Tree], suites: Sequence[Sequence[Referrer]]) -> None:
+def check_tags(where: str, aims: Sequence[Aim], trees: Sequence[Tree], referrers: Sequence[Sequence[Referrer]]) -> None:
     """Refuse two things under one tag of a repository, all of whose images these are with what is about them.
 
     Two repositories may have different signatures of one image: an archive of both doesn't say which are whose.
     """
     owners: dict[str, Digest] = {}
-    for aim, tree, suite in zip(aims, trees, suites, strict=True):
+    for aim, tree, each in zip(aims, trees, referrers, strict=True):
         tagged = [(one.tag, tree.root.digest) for one in aim.references]
-        for tag, digest in [*tagged, *((one.tag, one.tree.root.digest) for one in suite)]:
+        for tag, digest in [*tagged, *((one.tag, one.tree.root.digest) for one in each)]:
             if tag and owners.setdefault(tag, digest) != digest:
                 raise UsageError(
                     f"{where}: {aim.references[0].name}:{tag} would be two things: {owners[tag]} and {digest}",

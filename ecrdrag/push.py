@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from ecrdrag.aim import Aim, aims_of, check_tags, suite_of
+from ecrdrag.aim import Aim, aims_of, archived_referrers, check_tags
 from ecrdrag.archive.contents import ArchivedImage, ArchivedReferrer
 from ecrdrag.archive.reader import ArchiveReader
 from ecrdrag.content import Descriptor, Digest
@@ -89,11 +89,9 @@ def push(
     there = [target.delivery.has_repository(target.aims[0].image.digest, options.create) for target in targets]
     _prepare(archive, [aim.image for target in targets for aim in target.aims], stage)
     documents = _Documents(archive)
-    company = _Company(archive, documents)
-    batches = [
-        _batch(documents, company, target, exists, options) for target, exists in zip(targets, there, strict=True)
-    ]
-    company.say_what_stays(is_chosen=options.image is not None)
+    about = _Referrers(archive, documents)
+    batches = [_batch(documents, about, target, exists, options) for target, exists in zip(targets, there, strict=True)]
+    about.say_what_stays(is_chosen=options.image is not None)
     if not options.dry_run:
         for batch in batches:
             _bring(archive, batch, options, stage)
@@ -150,21 +148,21 @@ def _prepare(archive: ArchiveReader, images: Sequence[ArchivedImage], stage: Sta
         archive.prepare(images, lambda _: None)
 
 
-def _batch(documents: _Documents, company: _Company, target: _Target, exists: bool, options: PushOptions) -> _Batch:
+def _batch(documents: _Documents, about: _Referrers, target: _Target, exists: bool, options: PushOptions) -> _Batch:
     archive = documents.archive
     trees = [_tree(documents, aim) for aim in target.aims]
-    suites = [company.of(tree) for tree in trees]
-    check_tags(archive.where, target.aims, trees, suites)
-    found = (blob for tree, suite in zip(trees, suites, strict=True) for blob in blobs_of(tree, suite))
+    referrers = [about.of(tree) for tree in trees]
+    check_tags(archive.where, target.aims, trees, referrers)
+    found = (blob for tree, each in zip(trees, referrers, strict=True) for blob in blobs_of(tree, each))
     blobs = {blob.digest: blob for blob in found if not _stays_out(archive, blob)}
     missing = target.delivery.lacking(blobs.values()) if exists else set(blobs)
     fate = Fate.MISSING if options.dry_run else Fate.UPLOADED
     images: list[PushedImage] = []
-    for aim, tree, suite in zip(target.aims, trees, suites, strict=True):
+    for aim, tree, each in zip(target.aims, trees, referrers, strict=True):
         _check_held(archive, tree, missing)
-        for referrer in suite:
+        for referrer in each:
             _check_referrer(archive, referrer, missing)
-        images.append(PushedImage(aim.references, tree, fates_of(tree, blobs, missing, fate, suite), suite))
+        images.append(PushedImage(aim.references, tree, fates_of(tree, blobs, missing, fate, each), each))
     return _Batch(target.delivery, exists, tuple(images), tuple(blobs[digest] for digest in blobs if digest in missing))
 
 
@@ -219,7 +217,7 @@ def _child(documents: _Documents, root: Document, entry: Descriptor) -> Document
     return document
 
 
-class _Company:
+class _Referrers:
     """Give what an archive has about images, each read once, and note what isn't asked for."""
 
     def __init__(self, archive: ArchiveReader, documents: _Documents) -> None:
@@ -229,7 +227,7 @@ class _Company:
 
     def of(self, tree: Tree) -> tuple[Referrer, ...]:
         """Take what is about an image, or a part of it, and what is about that."""
-        return suite_of(tree, self._there, self._read)
+        return archived_referrers(tree, self._there, self._read)
 
     def say_what_stays(self, *, is_chosen: bool) -> None:
         """Count what nobody asked for; that is no surprise where one image was chosen."""

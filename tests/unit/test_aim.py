@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from ecrdrag.aim import aims_of, suite_of
+from ecrdrag.aim import aims_of, archived_referrers
 from ecrdrag.archive.contents import ArchivedReferrer
 from ecrdrag.archive.reader import ArchiveReader
 from ecrdrag.archive.tar import TarMembers
@@ -110,7 +110,7 @@ def tree_in(parcel: kinds.Parcel) -> Tree:
     return Tree(tuple(parse(document.content, document.media_type) for document in parcel.documents))
 
 
-def suite(image: kinds.Parcel, *pairs: tuple[kinds.Parcel, Digest]) -> tuple[list[Digest], list[Digest]]:
+def taken_from(image: kinds.Parcel, *pairs: tuple[kinds.Parcel, Digest]) -> tuple[list[Digest], list[Digest]]:
     """Give what is taken of an archive that has these, each with its subject, and what is read."""
     there = [ArchivedReferrer(one.digest, about, one.tag or None) for one, about in pairs]
     known, asked = {one.digest: one for one, _ in pairs}, []
@@ -119,7 +119,7 @@ def suite(image: kinds.Parcel, *pairs: tuple[kinds.Parcel, Digest]) -> tuple[lis
         asked.append(one.digest)
         return tree_in(known[one.digest])
 
-    found = suite_of(tree_in(image), there, read)
+    found = archived_referrers(tree_in(image), there, read)
     assert {(one.tree.root.digest, one.subject, one.tag) for one in found} <= {
         (one.digest, one.subject, one.tag) for one in there
     }
@@ -140,19 +140,19 @@ def test_what_is_about_an_image_or_a_part_of_it_is_taken_and_what_is_about_that(
         (by_tag, image.digest),
     ]
     taken = [one.digest for one in (sbom, by_tag, signed, again)]
-    assert suite(image, *pairs) == (taken, taken)
+    assert taken_from(image, *pairs) == (taken, taken)
 
 
 def test_what_is_about_a_part_of_something_about_an_image_is_taken() -> None:
     image, inner = kinds.parcel_of(HELLO), kinds.sbom(kinds.parcel_of(HELLO))
     bundle = kinds.index([inner], subject=image.root.json)
     signed = kinds.signature(inner)
-    assert suite(image, (signed, inner.digest), (bundle, image.digest))[0] == [bundle.digest, signed.digest]
+    assert taken_from(image, (signed, inner.digest), (bundle, image.digest))[0] == [bundle.digest, signed.digest]
 
 
 def test_tags_that_lead_in_a_circle_lead_nowhere() -> None:
     one, two = kinds.sbom(kinds.parcel_of(HELLO)), kinds.sbom(kinds.parcel_of(ARM))
-    assert suite(kinds.helm_chart(), (one, two.digest), (two, one.digest)) == ([], [])
+    assert taken_from(kinds.helm_chart(), (one, two.digest), (two, one.digest)) == ([], [])
 
 
 def test_what_is_about_an_image_twice_comes_twice_and_what_is_about_that_once() -> None:
@@ -160,4 +160,4 @@ def test_what_is_about_an_image_twice_comes_twice_and_what_is_about_that_once() 
     sbom = kinds.sbom(image)
     signed = kinds.signature(sbom)
     pairs = [(sbom, image.digest), (sbom, image.digest), (signed, sbom.digest)]
-    assert suite(image, *pairs)[0] == [sbom.digest, sbom.digest, signed.digest]
+    assert taken_from(image, *pairs)[0] == [sbom.digest, sbom.digest, signed.digest]
