@@ -111,7 +111,7 @@ def test_many_images_share_one_temporary_file_as_a_process_may_have_few() -> Non
             far = Far(old_image([Step("RUN x", gzipped(tar))]))
             made.append((far, convert(far)))
             opened.append(len(temporary_files()))
-        assert opened == opened[:1] * len(tars)
+        assert max(opened) == opened[0]  # those of earlier tests may be closed meanwhile
         for tar, (far, converted) in zip(tars, made, strict=True):
             assert isinstance(converted.image.root, Manifest)
             assert tars_of(converted, far, converted.image.root) == [tar]
