@@ -157,7 +157,8 @@ def prepare(
 
     only_chosen has an index written anew without what wasn't chosen. What people should know is said.
     """
-    image, here = _converted(found, converter)
+    done = converter.convert(found.image, found.source, str(found.reference))
+    image, here = done.image, done.blobs
     if only_chosen:
         image = replace(image, tree=subset(image.tree))
     kept = _with_referrers_of(found, image)
@@ -168,14 +169,6 @@ def prepare(
         hint = f": --foreign-layers fetches it from {_hosts(blob.urls)}" if blob.urls else ""
         log.warning("%s: left out layer %s, which is not distributable%s", found.reference, blob.digest, hint)
     return Load(kept, image, here, elsewhere, left_out)
-
-
-def _converted(found: Found, converter: Converter) -> tuple[Image, Mapping[Digest, BlobSource]]:
-    if converter.needs(found.image):
-        done = converter.convert(found.image, found.source, str(found.reference))
-        return done.image, done.blobs
-    assert isinstance(found.image, Image)  # schema 1 always needs it
-    return found.image, {}
 
 
 def _with_referrers_of(found: Found, image: Image) -> Found:

@@ -16,12 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ecrdrag.archive.convert import Conversion
-from ecrdrag.archive.plan import ArchivePlan, ImageName, PlannedImage, PlannedReferrer, plan_image
+from ecrdrag.archive.plan import ArchivePlan, ImageName, PlannedImage, PlannedReferrer
 from ecrdrag.archive.reader import ArchiveReader
 from ecrdrag.archive.tar import TarMembers
 from ecrdrag.content import Digest
 from ecrdrag.manifest import OCI_CONFIG, OCI_MANIFEST, Document, Manifest, parse
 from tests.kinds import Parcel
+from tests.planned import plan_image
 from tests.saved import Files, tar_with
 
 HOST_NAME = "123456789012.dkr.ecr.us-west-2.amazonaws.com/my/app"

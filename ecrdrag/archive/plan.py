@@ -133,11 +133,6 @@ class PlannedReferrer:
     tag: str | None = None
 
 
-def plan_image(manifest: Manifest, config: bytes, name: ImageName) -> ArchivePlan:
-    """Lay out one image of one platform; config is the content of manifest.config."""
-    return plan_archive([PlannedImage((name,), (manifest,), manifest)], known={manifest.config.digest: config})
-
-
 def plan_archive(
     images: Iterable[PlannedImage],
     referrers: Iterable[PlannedReferrer] = (),

@@ -53,12 +53,8 @@ class Converter:
     ) -> None:
         self._layers.close()
 
-    def needs(self, found: Image | Schema1) -> bool:
-        """Say whether there is anything to convert."""
-        return isinstance(found, Schema1) or bool(self._unfit(found))
-
     def convert(self, found: Image | Schema1, source: Source, where: str) -> Converted:
-        """Bring what has to be converted from source, which messages call where, and convert it.
+        """Bring what has to be converted from source, which messages call where, and convert it; else give it as it is.
 
         Raises IntegrityError for layers that aren't what their image says, UnsupportedError for what can't be read
         here, ArchiveError where there is no room, and as the source does, which is good for nothing then.

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from ecrdrag.archive.intake import open_members
-from ecrdrag.archive.plan import ImageName, plan_image
+from ecrdrag.archive.plan import ImageName
 from ecrdrag.archive.reader import ArchiveReader
 from ecrdrag.credentials.keyrings import AwsKeyring
 from ecrdrag.errors import ConflictError, RepositoryNotFoundError
@@ -36,6 +36,7 @@ from tests.flow.conftest import HELLO, HOST
 from tests.images import Blob, Image, noise_image
 from tests.later import Clock
 from tests.localecr import ACCOUNT, REGION, Recorder, client, public_client, running
+from tests.planned import plan_image
 
 PART = 1000
 NOISE = noise_image([2500, 999, 1000, 4001, 1])

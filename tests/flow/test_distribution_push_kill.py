@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import parse_qs
 
-from ecrdrag.archive.plan import ImageName, plan_image
+from ecrdrag.archive.plan import ImageName
 from ecrdrag.localecr import LocalEcr, Settings
 from ecrdrag.localecr.web.exchange import Answer, Body, Handler, Request
 from ecrdrag.reference import ImageReference
@@ -21,6 +21,7 @@ from tests.flow.conftest import HOST, MIB
 from tests.flow.scripts import command_of, environment_of, run
 from tests.images import Image, noise_image
 from tests.localecr import REGION, Recorder, client, running
+from tests.planned import plan_image
 
 SEED = 4
 KILLS = 10

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from ecrdrag.archive.plan import ImageName, plan_image
+from ecrdrag.archive.plan import ImageName
 from ecrdrag.cli.main import main_of
 from ecrdrag.localecr import LocalEcr
 from ecrdrag.localecr.web.exchange import Answer, Handler, Request
@@ -24,6 +24,7 @@ from tests.flow.conftest import BOTH, HELLO, HOST, NOISE, stock
 from tests.flow.scripts import Run, command_of, environment_of, run
 from tests.images import Image, hello_image
 from tests.localecr import REGION, Recorder, client, running
+from tests.planned import plan_image
 from tests.putting import put_image
 
 ARN = f"ecr.aws/arn:aws:ecr:{REGION}:123456789012:repository/my/app"

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 
-from ecrdrag.archive.plan import ImageName, plan_image
+from ecrdrag.archive.plan import ImageName
 from ecrdrag.content import Digest
 from ecrdrag.localecr import LocalEcr, Settings
 from ecrdrag.localecr.web.exchange import Answer, Body, Handler, Request
@@ -26,6 +26,7 @@ from tests.flow.conftest import HOST, MIB
 from tests.flow.scripts import command_of, environment_of, run
 from tests.images import noise_image, tar_of
 from tests.localecr import REGION, Recorder, client, running
+from tests.planned import plan_image
 from tests.saved import docker_save_old, tar_with
 
 SEED = 3

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from ecrdrag.archive.intake import open_members
-from ecrdrag.archive.plan import ImageName, plan_image
+from ecrdrag.archive.plan import ImageName
 from ecrdrag.archive.reader import ArchiveReader
 from ecrdrag.content import Descriptor, Digest
 from ecrdrag.errors import AuthError
@@ -29,6 +29,7 @@ from ecrdrag.transfer.progress import Silence
 from ecrdrag.transfer.retry import RetryPolicy
 from tests.archives import assemble
 from tests.images import Image, noise_image
+from tests.planned import plan_image
 from tests.real.registry_servers import RegistryServer, docker_registry
 from tests.real.tools import need
 

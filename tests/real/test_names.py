@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from ecrdrag.archive.plan import ImageName, plan_image
+from ecrdrag.archive.plan import ImageName
 from ecrdrag.content import Digest
 from ecrdrag.reference import ImageReference
 from tests.archives import assemble, manifest_of
 from tests.images import hello_image
+from tests.planned import plan_image
 from tests.real.conftest import Tool
 
 pytestmark = pytest.mark.real

@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 
 from ecrdrag.archive.check import difference
-from ecrdrag.archive.plan import ArchivePlan, ImageName, plan_image
+from ecrdrag.archive.plan import ArchivePlan, ImageName
 from ecrdrag.content import Digest
 from ecrdrag.errors import ArchiveError
 from tests.archives import HOST_NAME, Sample, sample_of
+from tests.planned import plan_image
 
 OTHER = "holds another image or no image"
 LAYERS = (b"bottom" * 300, b"top" * 300)

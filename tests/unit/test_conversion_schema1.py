@@ -10,7 +10,6 @@ import pytest
 
 from ecrdrag.archive.compress import Compression
 from ecrdrag.content import Digest, Platform
-from ecrdrag.conversion.converter import Converter
 from ecrdrag.errors import IntegrityError, NotFoundError, TransferError, TransientError
 from ecrdrag.manifest import DOCKER_MANIFEST, Manifest
 from ecrdrag.schema1 import Schema1
@@ -21,7 +20,6 @@ from tests.converting import (
     PLAIN,
     WHERE,
     Far,
-    Shown,
     content_of,
     converting,
     found,
@@ -67,11 +65,6 @@ def test_layers_that_stay_are_offered_byte_for_byte_and_those_known_to_be_empty_
             assert content_of(converted, far, layer) == NOT_EMPTY[layer.digest]
     assert Digest.of(EMPTY_GZIP) not in far.given.keys() | far.measured.keys()
     assert set(far.given) == set(far.measured)
-
-
-def test_every_schema_1_image_needs_it() -> None:
-    with Converter(None, jobs=1, retry=FAST, stage=Shown()) as converter:
-        assert converter.needs(found(Far(HELLO)))
 
 
 def test_layers_of_other_compressions_come_as_registries_take_them() -> None:

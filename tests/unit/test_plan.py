@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ecrdrag.archive.plan import BLOCK, ArchivePlan, ImageName, Slot, blob_path, plan_image
+from ecrdrag.archive.plan import BLOCK, ArchivePlan, ImageName, Slot, blob_path
 from ecrdrag.content import Descriptor, Digest
 from ecrdrag.manifest import DOCKER_MANIFEST, OCI_MANIFEST, Manifest
 from ecrdrag.reference import ImageReference
@@ -32,6 +32,7 @@ from tests.archives import (
     sparse_archive,
 )
 from tests.images import Image, hello_image
+from tests.planned import plan_image
 
 
 def slot_named(plan: ArchivePlan, name: str) -> Slot:

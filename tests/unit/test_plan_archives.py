@@ -17,7 +17,6 @@ from ecrdrag.archive.plan import (
     PlannedReferrer,
     blob_path,
     plan_archive,
-    plan_image,
 )
 from ecrdrag.content import Digest
 from ecrdrag.errors import IntegrityError, UnsupportedError
@@ -52,6 +51,7 @@ from tests.kinds import (
     signature,
     wasm,
 )
+from tests.planned import plan_image
 
 A, B, C = (ImageName(f"registry.example.com/{name}", tag) for name, tag in (("a", "1"), ("b", "1"), ("c", "2")))
 SHARED = b"shared by several images " * 40
