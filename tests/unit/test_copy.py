@@ -218,6 +218,7 @@ def test_a_wish_takes_one_platform_and_its_manifest_gets_the_tag(
 ) -> None:
     arm = BOTH.images[0]
     found = copied(source, destination, tag="both", wish=Wish((Platform("linux", "arm64"),)))
+    assert source.count(f"blob {BOTH.images[0].config.digest}") == 1  # to choose it, and not once more to send it
     assert destination.tags == {"2": arm.manifest.digest}
     assert (found.tree.root.digest, set(destination.blobs)) == (arm.manifest.digest, set(arm.blobs))
     assert set(destination.documents) == {arm.manifest.digest}
