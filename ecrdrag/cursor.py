@@ -68,7 +68,8 @@ class Cursor:
 
     def instead(self, piece: Piece, text: str) -> str:
         """Suggest the whole text with another one in place of a piece."""
-        return f"did you mean {self.text[: piece.start]}{text}{self.text[piece.start + len(piece.text) :]}"
+        whole = f"{self.text[: piece.start]}{text}{self.text[piece.start + len(piece.text) :]}"
+        return f"did you mean {_printable(whole)}"
 
     def error(self, piece: Piece, problem: str, *, hint: str = "") -> UsageError:
         """Say what is wrong at the start of piece; without a better hint, point at it."""

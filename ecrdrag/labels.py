@@ -10,7 +10,7 @@ import os
 import re
 from typing import Final
 
-from ecrdrag.reference import MAX_REPOSITORY_LENGTH, MAX_TAG_LENGTH, MIN_REPOSITORY_LENGTH, REPOSITORY, TAG
+from ecrdrag.naming import MAX_REPOSITORY_LENGTH, MAX_TAG_LENGTH, MIN_REPOSITORY_LENGTH, REPOSITORY, TAG
 from ecrdrag.shelf import Label
 
 # What stands for docker.io, and where it keeps names of one word: distribution/reference, normalize.go.

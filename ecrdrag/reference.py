@@ -18,19 +18,13 @@ from functools import cache
 from typing import Final
 
 from ecrdrag.content import Digest
-from ecrdrag.cursor import SHOWN, Cursor, Piece
+from ecrdrag.cursor import Cursor, Piece
 from ecrdrag.errors import UsageError
 from ecrdrag.hostname import SCHEME, check_no_login, read_host, starts_with_host
+from ecrdrag.naming import check_characters, read_digest, read_repository, read_tag
 
-# RegistryId, RepositoryName and its length: ECR's model, botocore data/ecr/2015-09-21/service-2.json.
+# RegistryId: ECR's model, botocore data/ecr/2015-09-21/service-2.json.
 ACCOUNT: Final = re.compile(r"[0-9]{12}")
-_PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
-REPOSITORY: Final = re.compile(rf"{_PART}(?:/{_PART})*")
-MIN_REPOSITORY_LENGTH: Final = 2
-MAX_REPOSITORY_LENGTH: Final = 256
-# OCI distribution spec, "Pulling manifests"; ECR's API allows longer tags, which no client can pull.
-TAG: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
-MAX_TAG_LENGTH: Final = 128
 
 # ECR Public, and its name where dual-stack: ECR Public user guide, "Registry authentication" and endpoints.
 PUBLIC_HOSTS: Final = ("public.ecr.aws", "ecr-public.aws.com")
@@ -40,15 +34,13 @@ DOCKER_HUB: Final = "docker.io"
 _DOCKER_HUB_SERVER: Final = "registry-1.docker.io"
 DOCKER_HUB_NAMES: Final = (DOCKER_HUB, "index.docker.io", _DOCKER_HUB_SERVER)
 _OFFICIAL: Final = "library/"
-# The same, reference.go: RepositoryNameTotalLengthMax, without the host.
-_MAX_NAME_LENGTH: Final = 255
 # What docker takes for an image's ID or digest: normalize.go, ParseAnyReference.
 _ID = re.compile(r"(?:sha256:)?(?P<hex>[0-9a-f]{64})")
 
 # A region is one DNS label (RFC 1035 §2.3.4); botocore's patterns alone would let \w through.
 _REGION = re.compile(r"[a-z0-9-]{1,63}")
 # What means ECR, with slips. The names of local ECRs, ours and LocalStack's, are ordinary registries.
-_LIKE_ECR = re.compile(
+LIKE_ECR: Final = re.compile(
     r"(?![^/:@]*\.localhost(?:[.:/]|\Z))(?:(?:[^/:@]*\.|[0-9]*)dkr[.-]ecr|[0-9-]{11,}\.[^/:@]*(?:ecr|dkr|aws))",
     re.IGNORECASE,
 )
@@ -81,7 +73,7 @@ class EcrHost:
         """Read the host name of a private ECR registry, with https:// or without; raise UsageError for another."""
         cursor = Cursor(text, "registry")
         check_no_login(cursor, has_digest=False)
-        _check_characters(cursor, f"name one, as {_ECR_FORM}")
+        check_characters(cursor, f"name one, as {_ECR_FORM}")
         _scheme(cursor)
         _check_is_ecr(cursor)
         ecr = _ecr_host(cursor)
@@ -114,11 +106,11 @@ class ImageReference:
         """Read any form; raise UsageError that says what is wrong at which character, from 1."""
         cursor = Cursor(text)
         check_no_login(cursor, has_digest=True)
-        _check_characters(cursor, "name an image, as REGISTRY/NAME:TAG, or in ECR by its ARN")
+        check_characters(cursor, "name an image, as REGISTRY/NAME:TAG, or in ECR by its ARN")
         registry, ecr = _registry(cursor)
-        repository = _repository(cursor, registry, ecr)
-        tag = _tag(cursor) if cursor.take(":") else None
-        digest = _digest(cursor) if cursor.take("@") else None
+        repository = read_repository(cursor, folder=_OFFICIAL if registry == DOCKER_HUB else "", at_ecr=ecr is not None)
+        tag = read_tag(cursor) if cursor.take(":") else None
+        digest = read_digest(cursor) if cursor.take("@") else None
         return cls(registry, repository, tag, digest, ecr, text)
 
     def with_default_tag(self) -> ImageReference:
@@ -185,14 +177,6 @@ def _partitions() -> Mapping[str, _Partition]:
     }
 
 
-def _check_characters(cursor: Cursor, wanted: str) -> None:
-    if not cursor.text:
-        raise cursor.error(cursor.rest, f"the {cursor.kind} is empty", hint=wanted)
-    for place, char in enumerate(cursor.text):
-        if not "!" <= char <= "~":
-            raise cursor.error(cursor.rest.after(place), f"{char!a} can't stand in a {cursor.kind}")
-
-
 def _registry(cursor: Cursor) -> tuple[str, EcrHost | None]:
     """Read what stands before the repository, which comes next then."""
     has_prefix = cursor.take("ecr.aws/", any_case=True)
@@ -202,7 +186,7 @@ def _registry(cursor: Cursor) -> tuple[str, EcrHost | None]:
     if has_prefix:
         raise cursor.error(cursor.rest, f"expected an ARN (arn:aws:ecr:...) after ecr.aws/, found {cursor.rest}")
     has_scheme = _scheme(cursor)
-    if _LIKE_ECR.match(cursor.rest.text):
+    if LIKE_ECR.match(cursor.rest.text):
         ecr = _ecr_host(cursor)
         if not cursor.take("/"):
             raise cursor.error(cursor.rest, f"expected / and a repository after the registry, found {cursor.rest}")
@@ -254,7 +238,7 @@ def _scheme(cursor: Cursor) -> bool:
     rest = cursor.rest.after(len(scheme.text)).text
     without = cursor.instead(scheme, "")
     if scheme.text.lower() not in ("", "https://"):
-        if scheme.text.lower().startswith("http:") and not _LIKE_ECR.match(rest):
+        if scheme.text.lower().startswith("http:") and not LIKE_ECR.match(rest):
             without += " (and --plain-http, if it speaks no TLS)"
         raise cursor.error(scheme, f"expected https:// or no scheme, found {scheme}", hint=without)
     if scheme.text and rest.startswith(("arn:", "ecr.aws/")):
@@ -263,7 +247,7 @@ def _scheme(cursor: Cursor) -> bool:
 
 
 def _check_is_ecr(cursor: Cursor) -> None:
-    if not _LIKE_ECR.match(cursor.rest.text):
+    if not LIKE_ECR.match(cursor.rest.text):
         host = cursor.until("/:@")
         raise cursor.error(host, f"expected a private ECR registry, found {host}", hint=f"name one, as {_ECR_FORM}")
 
@@ -294,56 +278,3 @@ def _suffix(cursor: Cursor, region: Piece, expected: str) -> None:
     if suffix.text.lower() != expected:
         problem = f"expected {expected} as the end of a registry in {region.text}, found {suffix}"
         raise cursor.error(suffix, problem, hint=cursor.instead(suffix, expected) if suffix.text else "")
-
-
-def _repository(cursor: Cursor, registry: str, ecr: EcrHost | None) -> str:
-    least, most = (MIN_REPOSITORY_LENGTH, MAX_REPOSITORY_LENGTH) if ecr else (1, _MAX_NAME_LENGTH)
-    name = cursor.until(":@")
-    if len(name.text) < least:
-        wanted = f"a name of {least} or more characters" if ecr else "the name of a repository"
-        raise cursor.error(name, f"expected {wanted}, found {name}")
-    if not REPOSITORY.fullmatch(name.text):
-        raise _bad_repository(cursor, name)
-    folder = _OFFICIAL if registry == DOCKER_HUB and "/" not in name.text else ""
-    if len(folder + name.text) > most:
-        most -= len(folder)
-        raise cursor.error(name.after(most), f"a repository name has at most {most} characters")
-    return folder + name.text
-
-
-def _bad_repository(cursor: Cursor, name: Piece) -> UsageError:
-    match = REPOSITORY.match(name.text)
-    bad = name.after(match.end() if match else 0)
-    separators = len(bad.text) - len(bad.text.lstrip("._/-"))
-    stray = bad.after(separators)
-    if not stray.text or REPOSITORY.match(stray.text):
-        return cursor.error(bad, f"a repository name can't have {bad.text[:separators][:SHOWN]!r} here")
-    lower = name.text.lower()
-    hint = cursor.instead(name, lower) if REPOSITORY.fullmatch(lower) else ""
-    return cursor.error(stray, f"a repository name can't have {stray.text[0]!r} here", hint=hint)
-
-
-def _tag(cursor: Cursor) -> str:
-    tag = cursor.until("@")
-    if not tag.text:
-        raise cursor.error(tag, f"expected a tag after the colon, found {cursor.rest}")
-    match = TAG.match(tag.text)
-    bad = tag.after(match.end() if match else 0)
-    if bad.text:
-        raise cursor.error(bad, f"a tag can't have {bad.text[0]!r} here")
-    if len(tag.text) > MAX_TAG_LENGTH:
-        raise cursor.error(tag.after(MAX_TAG_LENGTH), f"a tag has at most {MAX_TAG_LENGTH} characters")
-    return tag.text
-
-
-def _digest(cursor: Cursor) -> Digest:
-    whole = cursor.rest
-    cursor.until(":@")
-    cursor.take(":")
-    cursor.until(":@")
-    if cursor.rest.text:
-        raise cursor.error(cursor.rest, f"nothing can stand after a digest, found {cursor.rest}")
-    try:
-        return Digest.parse(whole.text)
-    except ValueError as error:
-        raise cursor.error(whole, str(error)) from None

@@ -7,7 +7,7 @@ import re
 from botocore.loaders import Loader
 from hypothesis import strategies as st
 
-from ecrdrag import reference
+from ecrdrag import naming
 from ecrdrag.content import Digest
 from ecrdrag.errors import UsageError
 from ecrdrag.reference import EcrHost, ImageReference
@@ -40,12 +40,12 @@ def ecr_hosts() -> st.SearchStrategy[EcrHost]:
 
 
 def repositories(least: int, most: int) -> st.SearchStrategy[str]:
-    names = st.from_regex(reference.REPOSITORY, fullmatch=True)
+    names = st.from_regex(naming.REPOSITORY, fullmatch=True)
     return names.filter(lambda name: least <= len(name) <= most)
 
 
 def tags() -> st.SearchStrategy[str]:
-    pattern = re.compile(reference.TAG.pattern, re.ASCII)
+    pattern = re.compile(naming.TAG.pattern, re.ASCII)
     return st.from_regex(pattern, fullmatch=True).filter(lambda tag: len(tag) <= 128)
 
 

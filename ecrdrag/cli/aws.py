@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from http import HTTPStatus
@@ -17,6 +17,8 @@ from urllib.parse import urlsplit
 
 import boto3
 import botocore.session
+from botocore import xform_name
+from botocore.client import BaseClient
 from botocore.config import Config
 from botocore.credentials import (
     AssumeRoleCredentialFetcher,
@@ -34,6 +36,7 @@ from ecrdrag.reference import PUBLIC_HOSTS, EcrHost
 from ecrdrag.registry import ecr_parts
 from ecrdrag.registry.ecr_api import EcrApi
 from ecrdrag.registry.ecr_errors import COMMON_CODES, UnansweredError, client_failure
+from ecrdrag.registry.ecr_operations import Operations
 from ecrdrag.registry.ecr_public import PublicRepositoryApi
 from ecrdrag.registry.ecr_token import PrivateTokenApi, PublicTokenApi
 from ecrdrag.registry.http import CONNECT_TIMEOUT, READ_TIMEOUT
@@ -53,6 +56,23 @@ class _EcrClient(EcrApi, PrivateTokenApi, Protocol):
 
 class _PublicClient(PublicRepositoryApi, PublicTokenApi, Protocol):
     """All that is used of boto3's ecr-public client."""
+
+
+class _Client:
+    """Any of boto3's clients, by the names of its operations."""
+
+    def __init__(self, client: BaseClient) -> None:
+        self._client = client
+
+    def call(self, operation: str, parameters: Mapping[str, object]) -> Mapping[str, object]:
+        """Call an operation."""
+        method: Callable[..., Mapping[str, object]] = getattr(self._client, xform_name(operation))
+        return method(**parameters)
+
+    def accepts(self, operation: str, member: str) -> bool:
+        """Say whether an operation takes such a parameter."""
+        shape = self._client.meta.service_model.operation_model(operation).input_shape
+        return shape is not None and member in shape.members
 
 
 class AwsSettings:
@@ -90,14 +110,41 @@ class AwsSettings:
     def _ecr(self, host: EcrHost, connections: int) -> _EcrClient:
         self._check_credentials(str(host))
         with _settings_errors():
-            variants = Config(use_fips_endpoint=host.fips or None, use_dualstack_endpoint=host.dual_stack or None)
-            config = _config(self._botocore, connections).merge(variants)
+            config = _config(self._botocore, connections).merge(_variants(host))
             client = self._session.client(
                 "ecr", region_name=host.region, endpoint_url=self._endpoint_url, config=config
             )
             ecr_parts.install(client.meta.events)
             _ = urlsplit(client.meta.endpoint_url).port
         return client
+
+    def operations(
+        self, region: str, *, host: EcrHost | None = None, service: str = "ecr", connections: int = 1
+    ) -> Operations:
+        """Build a client of a service for a region, where AWS settings alone or a host name say which variant.
+
+        Raises AuthError when there are no credentials.
+        """
+        self._check_credentials(str(host) if host else region)
+        endpoint = self._endpoint_url if service == "ecr" else None
+        with _settings_errors():
+            config = _config(self._botocore, connections)
+            if host:
+                config = config.merge(_variants(host))
+            client = self._botocore.create_client(service, region_name=region, endpoint_url=endpoint, config=config)
+            _ = urlsplit(client.meta.endpoint_url).port
+        return _Client(client)
+
+    def region(self) -> str | None:
+        """Say which region the settings name."""
+        region = self._botocore.get_config_variable("region")
+        return region if isinstance(region, str) and region else None
+
+    def regions(self, near: str) -> list[str]:
+        """List the regions that have ECR in the partition of one of them."""
+        with _settings_errors():
+            partition = self._botocore.get_partition_for_region(near)
+            return list(self._botocore.get_available_regions("ecr", partition))
 
     def ca_bundle(self) -> str | bool:
         """Say which certificates to trust: a file or folder, or True for the usual ones."""
@@ -199,6 +246,10 @@ def _credentials_refusal(error: ClientError) -> EcrdragError:
     kind = UnansweredError if status >= HTTPStatus.INTERNAL_SERVER_ERROR else kind
     refused = f"{error.operation_name} was refused: {message or 'no reason given'} ({code})"
     return kind(f"the AWS credentials can't be had: {refused}", hint=hint)
+
+
+def _variants(host: EcrHost) -> Config:
+    return Config(use_fips_endpoint=host.fips or None, use_dualstack_endpoint=host.dual_stack or None)
 
 
 def _config(session: botocore.session.Session, connections: int) -> Config:

@@ -1,7 +1,8 @@
 """Own the way from argv to an exit code: which command, and what its ending becomes.
 
-The doors (docker_pull.py, docker_push.py, python3 -m ecrdrag) enter; each command is a module of
-this room with add_arguments() and run(), imported only when it is asked for.
+The doors (docker_pull.py, docker_push.py, python3 -m ecrdrag) enter, and cli/completion.py, which wants all commands
+at once. Each command is a module of this room with add_arguments() and run(), imported only when it is asked for; a
+group of commands is one with COMMANDS.
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ import importlib
 import signal
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Final, NoReturn, Protocol, cast
+from typing import Final, NoReturn, cast
 
 from ecrdrag import __version__
+from ecrdrag.cli.commands import Command, Group
 from ecrdrag.cli.streams import complain, log_to_stderr, mend_streams
 from ecrdrag.errors import EcrdragError, UsageError
 
@@ -21,33 +23,26 @@ COMMANDS: Final = {
     "pull": "pull an image from ECR or another registry into a tar",
     "push": "push an archive to ECR or another registry",
     "copy": "copy an image from registry to registry",
+    "inspect": "show what an image or an archive is made of",
+    "tags": "list the tags of a repository, newest first",
+    "repo": "list, show, create and delete repositories of ECR, and their policies",
+    "image": "list, show, tag and delete images in ECR",
+    "registry": "show the settings of a registry of ECR",
+    "cache-rule": "list, show, create, validate and delete pull-through cache rules of ECR",
     "login": "log in to a registry, with a password from AWS or your own",
     "serve": "run a local ECR",
+    "completion": "print a script that completes command lines in a shell",
 }
 EXIT_BUG: Final = 70  # sysexits.h: EX_SOFTWARE
 EXIT_INTERRUPTED: Final = 128 + signal.SIGINT
 EXIT_CLOSED_PIPE: Final = 128 + 13  # SIGPIPE, which Windows doesn't have
 
 
-class Command(Protocol):
-    """What a module of this room offers as a command."""
-
-    DESCRIPTION: str
-    EPILOG: str
-
-    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        """Declare the command's arguments."""
-        ...
-
-    def run(self, arguments: argparse.Namespace) -> int:
-        """Do it and return the exit code."""
-        ...
-
-
-class _Parser(argparse.ArgumentParser):
+class Parser(argparse.ArgumentParser):
     """A parser whose errors look like all others."""
 
     def error(self, message: str) -> NoReturn:
+        """Raise UsageError."""
         raise UsageError(message, hint=f"{self.prog} --help lists the options")
 
 
@@ -65,8 +60,8 @@ def main_of(name: str, arguments: Sequence[str], *, program: str) -> int:
 
 
 def _run(name: str, arguments: Sequence[str], program: str) -> int:
-    command = cast(Command, importlib.import_module(f"ecrdrag.cli.{name}"))
-    parser = _Parser(
+    command = module_of(name)
+    parser = Parser(
         prog=program,
         description=command.DESCRIPTION,
         epilog=command.EPILOG,
@@ -74,16 +69,47 @@ def _run(name: str, arguments: Sequence[str], program: str) -> int:
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"ecrdrag {__version__}")
+    declare(parser, command)
+    parsed = parser.parse_args(arguments)
+    log_to_stderr(program, verbose=parsed.verbose, quiet=parsed.quiet)
+    run: Callable[[argparse.Namespace], int] = parsed.run
+    return run(parsed)
+
+
+def module_of(name: str) -> Command | Group:
+    """Import the module of a command, or of a group of commands."""
+    return cast("Command | Group", importlib.import_module(f"ecrdrag.cli.{name.replace('-', '_')}"))
+
+
+def declare(parser: argparse.ArgumentParser, command: Command | Group) -> None:
+    """Declare what a command takes, or each of a group; what is parsed says which one is to run."""
+    if not isinstance(command, Group):
+        _declare_one(parser, command)
+        return
+    commands = parser.add_subparsers(dest="subcommand", metavar="COMMAND", required=True)
+    for name, one in command.COMMANDS.items():
+        _declare_one(
+            commands.add_parser(
+                name,
+                help=one.summary,
+                description=one.DESCRIPTION,
+                epilog=one.EPILOG,
+                formatter_class=argparse.RawDescriptionHelpFormatter,
+                allow_abbrev=False,
+            ),
+            one,
+        )
+
+
+def _declare_one(parser: argparse.ArgumentParser, command: Command) -> None:
     command.add_arguments(parser)
     parser.add_argument("-q", "--quiet", action="store_true", help="print nothing but errors on stderr")
     parser.add_argument("-v", "--verbose", action="count", default=0, help="say more; -vv says all")
-    parsed = parser.parse_args(arguments)
-    log_to_stderr(program, verbose=parsed.verbose, quiet=parsed.quiet)
-    return command.run(parsed)
+    parser.set_defaults(run=command.run)
 
 
 def _overview(arguments: Sequence[str]) -> int:
-    parser = _Parser(prog="ecrdrag", description="Move container images in and out of Amazon ECR without a daemon.")
+    parser = Parser(prog="ecrdrag", description="Move container images in and out of Amazon ECR without a daemon.")
     parser.add_argument("--version", action="version", version=f"ecrdrag {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, summary in COMMANDS.items():

@@ -10,6 +10,7 @@ import logging
 import os
 import sys
 import traceback
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import Final, TextIO
 
@@ -76,3 +77,10 @@ def log_to_stderr(program: str, *, verbose: int, quiet: bool) -> None:
     log.propagate = False
     levels = (logging.WARNING, logging.INFO, logging.DEBUG)
     log.setLevel(logging.ERROR if quiet else levels[min(verbose, len(levels) - 1)])
+
+
+def tell(lines: Iterable[str], *, quiet: bool = False) -> None:
+    """Say something to people on stderr, with neither level nor program's name."""
+    with suppress(OSError):
+        if not quiet:
+            print("\n".join(map(_printable, lines)), file=sys.stderr, flush=True)  # noqa: T201

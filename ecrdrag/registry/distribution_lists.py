@@ -18,7 +18,8 @@ import requests
 from ecrdrag import manifest
 from ecrdrag.content import Descriptor, Digest
 from ecrdrag.errors import NotFoundError, RepositoryNotFoundError, TransferError, UnsupportedError
-from ecrdrag.reference import MAX_TAG_LENGTH, REPOSITORY, TAG, fallback_tag
+from ecrdrag.naming import MAX_TAG_LENGTH, REPOSITORY, TAG
+from ecrdrag.reference import fallback_tag
 from ecrdrag.registry.client import RegistryClient
 from ecrdrag.registry.http_errors import translated
 from ecrdrag.registry.upstream import UpstreamRegistry, pull_scope

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ecrdrag.labels import home_of, labels_of
-from ecrdrag.reference import MAX_REPOSITORY_LENGTH, MAX_TAG_LENGTH, REPOSITORY, TAG
+from ecrdrag.naming import MAX_REPOSITORY_LENGTH, MAX_TAG_LENGTH, REPOSITORY, TAG
 
 HEX = "c0ffee00" * 8
 

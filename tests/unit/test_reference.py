@@ -12,7 +12,7 @@ from botocore.loaders import Loader
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ecrdrag import reference
+from ecrdrag import naming, reference
 from ecrdrag.content import Digest
 from ecrdrag.reference import EcrHost, ImageReference
 from tests.references import (
@@ -276,10 +276,10 @@ def test_every_region_that_botocore_knows_is_read_in_both_forms(partition: str, 
 def test_the_limits_are_those_of_the_ecr_model() -> None:
     shapes = Loader().load_service_model("ecr", "service-2")["shapes"]
     model = shapes["RepositoryName"]
-    ours = reference.REPOSITORY.pattern.replace("(?:", "(")
+    ours = naming.REPOSITORY.pattern.replace("(?:", "(")
     assert ours == model["pattern"].replace(r"\/", "/")
-    assert model["min"] == reference.MIN_REPOSITORY_LENGTH
-    assert model["max"] == reference.MAX_REPOSITORY_LENGTH
+    assert model["min"] == naming.MIN_REPOSITORY_LENGTH
+    assert model["max"] == naming.MAX_REPOSITORY_LENGTH
     assert reference.ACCOUNT.pattern == shapes["RegistryId"]["pattern"]
 
 

@@ -1,0 +1,1 @@
+"""What is done with registries, repositories and images that moves no layer."""

@@ -1,0 +1,100 @@
+"""Own one registry as the everyday commands see it: calls that insist, lists to their last page, whose registry it is.
+
+The stories of this room and the command line, which makes it, may enter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Final, TypeVar
+
+from ecrdrag.errors import AuthError, EcrdragError, NotFoundError, TransferError
+from ecrdrag.registry.ecr_api import structures_of, text_of
+from ecrdrag.registry.ecr_operations import Answer, EcrOperations
+from ecrdrag.transfer.lookahead import in_order
+from ecrdrag.transfer.retry import RetryPolicy
+
+PAGE: Final = 1000  # MaxResults of the model, at most
+DEFAULT_JOBS: Final = 16
+_MAX_PAGES: Final = 100_000
+# Tries in a row of one call that bring nothing: half a minute of waits in all, beside those of botocore.
+TRIES: Final = 8
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class Plane:
+    """The control plane of one registry; safe from many threads.
+
+    account is what the user named, None where it is the caller's own; jobs is how many calls run side by side at most.
+    """
+
+    operations: EcrOperations
+    region: str
+    account: str | None = None
+    registry: str = ""
+    """The registry's host name as the user wrote it; empty where no account was named."""
+    jobs: int = DEFAULT_JOBS
+    retry: RetryPolicy = field(default_factory=partial(RetryPolicy, TRIES))
+
+    def where(self, repository: str = "") -> str:
+        """Say for messages which registry, or which repository of it."""
+        if self.registry:
+            return f"{self.registry}/{repository}" if repository else self.registry
+        place = f"{self.account} in {self.region}" if self.account else self.region
+        return f"{repository} in {place}" if repository else f"ECR in {place}"
+
+    def call(self, operation: str, /, **parameters: object) -> Answer:
+        """Call an operation, again while that may help; parameters that are None are left out.
+
+        Raises our errors, TransferError when it was throttled throughout.
+        """
+        repository = parameters.get("repositoryName")
+        where = self.where(repository if isinstance(repository, str) else "")
+        attempt = partial(self.operations.call, operation, where, parameters)
+        with self._own_account_told():
+            return self.retry.insist(attempt, f"{operation} of {where}")
+
+    def pages(self, operation: str, member: str, /, *, page: int = PAGE, **parameters: object) -> Iterator[Answer]:
+        """Yield the structures of a list, asking for a page when it is needed."""
+        token = ""
+        for _ in range(_MAX_PAGES):
+            answer = self.call(operation, maxResults=page, nextToken=token or None, **parameters)
+            yield from structures_of(answer, member)
+            before, token = token, text_of(answer, "nextToken")
+            if not token:
+                return
+            if token == before:
+                break
+        raise TransferError(f"{self.where()}: {operation} comes to no last page")
+
+    def side_by_side(self, tasks: Iterable[Task], do: Callable[[Task], Result]) -> Iterator[Result]:
+        """Yield what do makes of each task, in order, many of them at once."""
+        return in_order("control", tasks, do, jobs=self.jobs)
+
+    def own_account(self) -> str:
+        """Ask whose credentials these are, as far as ECR tells."""
+        answer = self.operations.call("DescribeRegistry", self.where(), {})
+        return text_of(answer, "registryId")
+
+    @contextmanager
+    def _own_account_told(self) -> Iterator[None]:
+        """Let what is refused or not found at a named account say whose credentials were used."""
+        try:
+            yield
+        except (AuthError, NotFoundError) as error:
+            if self.account and (own := self._known_account()) and own != self.account:
+                about = f"these credentials are of account {own}, and {self.account} was named"
+                error.hint = f"{about}\n{error.hint}" if error.hint else about
+            raise
+
+    def _known_account(self) -> str:
+        try:
+            return self.own_account()
+        except EcrdragError:
+            return ""
