@@ -40,7 +40,7 @@ def aims_of(archive: ArchiveReader, reference: ImageReference | None, wish: str 
     wish is a name or a digest, as choose() takes it. Raises UsageError, or NotFoundError for a
     wish that nothing fits; both list what is there.
     """
-    images = archive.images if wish is None else (_wished(archive, wish),)
+    images = archive.images if wish is None else (wished(archive, wish),)
     if reference is None:
         aims = tuple(_to_its_names(archive, image) for image in images)
         _check_distinct(archive, aims)
@@ -88,7 +88,8 @@ def check_tags(where: str, aims: Sequence[Aim], trees: Sequence[Tree], referrers
                 )
 
 
-def _wished(archive: ArchiveReader, wish: str) -> ArchivedImage:
+def wished(archive: ArchiveReader, wish: str) -> ArchivedImage:
+    """Find the image that a user names, one inside an index too; raise NotFoundError, which lists what is there."""
     if image := choose(archive.images, wish, archive.where):
         return image
     with suppress(ValueError, ArchiveError):  # one platform's image inside an index has no name of its own

@@ -75,5 +75,5 @@ class EcrName:
 
 
 def _not_private(host: str) -> UsageError:
-    hint = "give the name of the repository alone; --region and --endpoint-url say where"
+    hint = "give the name of the repository alone, as --region and --endpoint-url say where; or its ARN"
     return UsageError(f"{host} is not a private ECR registry", hint=hint)

@@ -23,6 +23,7 @@ class FakeUpstream:
         self.manifests: dict[str, tuple[bytes, str]] = {}
         self.blobs: dict[str, bytes] = {}
         self.asked: list[str] = []
+        self.logins: list[tuple[str, str]] = []
         self.given = 0
         self.failure: EcrdragError | None = None
         self.before_each: Callable[[str], None] = lambda question: None
@@ -39,6 +40,11 @@ class FakeUpstream:
         for image in index.images:
             self.put_image(repository, image)
         return self._put(repository, index.manifest.content, index.manifest.media_type, tag)
+
+    def logged_in(self, username: str, password: str) -> FakeUpstream:
+        """Note who asks from now on, and be the same registry for all."""
+        self.logins.append((username, password))
+        return self
 
     def check(self) -> None:
         self._note("check")

@@ -16,7 +16,7 @@ from typing import Final
 from ecrdrag.archive.compress import Compression, GzipBlocks
 from ecrdrag.archive.contents import ArchivedImage, ArchivedReferrer, StoredBlob
 from ecrdrag.archive.decompress import SNIFFED, decompressed, sniff
-from ecrdrag.archive.docker import DockerArchive, DockerImage, DockerLayer
+from ecrdrag.archive.docker import DockerArchive, DockerImage, DockerLayer, SavedImage
 from ecrdrag.archive.members import Member, Members
 from ecrdrag.archive.press import Hashed, Press
 from ecrdrag.content import Digest
@@ -68,6 +68,10 @@ class ConvertedArchive:
     def referrers(self) -> tuple[ArchivedReferrer, ...]:
         """List nothing: docker's format has no place for any."""
         return ()
+
+    def saved(self, image: ArchivedImage) -> SavedImage:
+        """Give an image as it lies there, before anything is made of it."""
+        return self._archive.saved(image.digest)
 
     def size_to_prepare(self, images: Sequence[ArchivedImage]) -> int:
         """Count the bytes of the distinct layer files."""

@@ -41,6 +41,14 @@ class DockerImage:
 
 
 @dataclass(frozen=True, slots=True)
+class SavedImage:
+    """One image as it lies in the archive: the bytes of its config, and the sizes of its layer files, bottom first."""
+
+    config: bytes
+    sizes: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class _Entry:
     """One entry of manifest.json."""
 
@@ -77,6 +85,11 @@ class DockerArchive:
     def image(self, digest: Digest) -> DockerImage:
         """Give the image whose config has this digest; KeyError when there is none."""
         return self._images[digest]
+
+    def saved(self, digest: Digest) -> SavedImage:
+        """Read the config of that image; no layer is read."""
+        image = self._images[digest]
+        return SavedImage(content_of(self._members, image.config), tuple(one.member.size for one in image.layers))
 
     def _add(self, entry: _Entry) -> None:
         """Take an image; entries of one config, as crane writes for several names, are one image."""

@@ -14,7 +14,7 @@ from typing import Final
 
 from ecrdrag.archive.contents import ArchivedImage, ArchivedReferrer, Contents, StoredBlob
 from ecrdrag.archive.convert import Conversion, ConvertedArchive
-from ecrdrag.archive.docker import MANIFEST_FILE, is_saved_by_docker
+from ecrdrag.archive.docker import MANIFEST_FILE, SavedImage, is_saved_by_docker
 from ecrdrag.archive.layout import LAYOUT_FILE, OciLayout
 from ecrdrag.archive.members import KINDS_HINT, Members
 from ecrdrag.content import Descriptor, Digest, Extent
@@ -64,6 +64,10 @@ class ArchiveReader:
     def is_converted(self) -> bool:
         """Say whether manifests are made here; otherwise the archive's own are kept byte for byte."""
         return isinstance(self._contents, ConvertedArchive)
+
+    def saved(self, image: ArchivedImage) -> SavedImage | None:
+        """Give an image of docker's format as it lies there; None where the archive has its manifest."""
+        return self._contents.saved(image) if isinstance(self._contents, ConvertedArchive) else None
 
     def size_to_prepare(self, images: Sequence[ArchivedImage]) -> int:
         """Count the bytes that prepare() will read."""

@@ -16,6 +16,7 @@ from ecrdrag.reference import ImageReference
 log = logging.getLogger(__name__)
 
 MAX_JOBS: Final = 256
+TAKING_LATEST: Final = "no tag and no digest given%s: taking :latest"
 _SHOWN: Final = 3  # references in a message
 
 
@@ -48,5 +49,5 @@ def with_default_tags(references: Sequence[ImageReference]) -> list[ImageReferen
     if bare:
         more = " ..." if len(bare) > _SHOWN else ""
         which = "" if len(references) == 1 else f" for {', '.join(map(str, bare[:_SHOWN]))}{more}"
-        log.warning("no tag and no digest given%s: taking :latest", which)
+        log.warning(TAKING_LATEST, which)
     return [each.with_default_tag() if each.tag is None and each.digest is None else each for each in references]

@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from datetime import datetime, timezone
 from functools import partial
 from http import HTTPStatus
 from typing import Final, Protocol
@@ -27,6 +28,7 @@ from botocore.credentials import (
     DeferredRefreshableCredentials,
 )
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
+from botocore.utils import parse_timestamp
 
 from ecrdrag import __version__
 from ecrdrag.cli.trust import bundle_of
@@ -34,7 +36,7 @@ from ecrdrag.credentials.identities import Identity, identity_for
 from ecrdrag.errors import AuthError, EcrdragError, TransferError, UsageError
 from ecrdrag.reference import PUBLIC_HOSTS, EcrHost
 from ecrdrag.registry import ecr_parts
-from ecrdrag.registry.ecr_api import EcrApi
+from ecrdrag.registry.ecr_api import EcrApi, structure_of
 from ecrdrag.registry.ecr_errors import COMMON_CODES, UnansweredError, client_failure
 from ecrdrag.registry.ecr_operations import Operations
 from ecrdrag.registry.ecr_public import PublicRepositoryApi
@@ -58,16 +60,25 @@ class _PublicClient(PublicRepositoryApi, PublicTokenApi, Protocol):
     """All that is used of boto3's ecr-public client."""
 
 
-class _Client:
+class ServiceClient:
     """Any of boto3's clients, by the names of its operations."""
 
     def __init__(self, client: BaseClient) -> None:
         self._client = client
 
     def call(self, operation: str, parameters: Mapping[str, object]) -> Mapping[str, object]:
-        """Call an operation."""
+        """Call an operation; what botocore tells of the HTTP answer is no part of what the API says.
+
+        Raises ClientError with the HTTP status for its code where a server said yes that isn't AWS's: botocore takes
+        any text for an answer without members, but AWS numbers its answers.
+        """
         method: Callable[..., Mapping[str, object]] = getattr(self._client, xform_name(operation))
-        return method(**parameters)
+        answer = dict(method(**parameters))
+        about = structure_of(answer, "ResponseMetadata")
+        answer.pop("ResponseMetadata", None)
+        if not answer and not about.get("RequestId"):
+            raise ClientError({"Error": {"Code": str(about.get("HTTPStatusCode"))}}, operation)
+        return answer
 
     def accepts(self, operation: str, member: str) -> bool:
         """Say whether an operation takes such a parameter."""
@@ -123,21 +134,28 @@ class AwsSettings:
     ) -> Operations:
         """Build a client of a service for a region, where AWS settings alone or a host name say which variant.
 
-        Raises AuthError when there are no credentials.
+        Of the ECR API it tries each call once, unless AWS settings say otherwise: who calls tries again, and lets
+        others have the turn meanwhile. Raises AuthError when there are no credentials.
         """
         self._check_credentials(str(host) if host else region)
-        endpoint = self._endpoint_url if service == "ecr" else None
+        endpoint, attempts = (self._endpoint_url, 1) if service == "ecr" else (None, _ATTEMPTS)
         with _settings_errors():
-            config = _config(self._botocore, connections)
+            config = _config(self._botocore, connections, attempts)
             if host:
                 config = config.merge(_variants(host))
             client = self._botocore.create_client(service, region_name=region, endpoint_url=endpoint, config=config)
             _ = urlsplit(client.meta.endpoint_url).port
-        return _Client(client)
+        return ServiceClient(client)
+
+    @property
+    def limits_attempts(self) -> bool:
+        """Whether the user says how often a call is tried."""
+        with _settings_errors():
+            return bool(self._botocore.get_config_variable("max_attempts"))
 
     def region(self) -> str | None:
-        """Say which region the settings name."""
-        region = self._botocore.get_config_variable("region")
+        """Say which region the settings name; AWS_REGION is the aws CLI's name for botocore's AWS_DEFAULT_REGION."""
+        region = os.environ.get("AWS_REGION") or self._botocore.get_config_variable("region")
         return region if isinstance(region, str) and region else None
 
     def regions(self, near: str) -> list[str]:
@@ -145,6 +163,11 @@ class AwsSettings:
         with _settings_errors():
             partition = self._botocore.get_partition_for_region(near)
             return list(self._botocore.get_available_regions("ecr", partition))
+
+    def host(self, account: str, region: str) -> EcrHost:
+        """Name an account's registry in a region."""
+        with _settings_errors():
+            return EcrHost(account, region, self._botocore.get_partition_for_region(region))
 
     def ca_bundle(self) -> str | bool:
         """Say which certificates to trust: a file or folder, or True for the usual ones."""
@@ -215,8 +238,20 @@ class _Role(CredentialProvider):
         return str(known[partition]["implicitGlobalRegion"])
 
 
+def moment_of(value: str | float) -> datetime:
+    """Read a time in an answer, in UTC where the API counts seconds since 1970.
+
+    botocore does that in local time, with a zone of its own for each: of many images that is a third of all work.
+    """
+    if isinstance(value, int | float):
+        with suppress(ValueError, OverflowError, OSError):
+            return datetime.fromtimestamp(value, timezone.utc)
+    return parse_timestamp(value)  # type: ignore[arg-type] # a number too, which its stub doesn't know
+
+
 def _session_of(profile: str | None, role_arn: str | None) -> botocore.session.Session:
     session = botocore.session.Session(profile=profile)
+    session.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=moment_of)
     if role_arn:
         role = _Role(botocore.session.Session(profile=profile), role_arn)
         session.register_component("credential_provider", CredentialResolver([role]))
@@ -252,12 +287,12 @@ def _variants(host: EcrHost) -> Config:
     return Config(use_fips_endpoint=host.fips or None, use_dualstack_endpoint=host.dual_stack or None)
 
 
-def _config(session: botocore.session.Session, connections: int) -> Config:
+def _config(session: botocore.session.Session, connections: int, attempts: int = _ATTEMPTS) -> Config:
     """Say how to call, in the user's words where there are any."""
     # Asked for itself: where the user says nothing, older botocore answers with its own default, legacy.
     mode = os.environ.get("AWS_RETRY_MODE") or session.get_scoped_config().get("retry_mode") or "standard"
     limited = session.get_config_variable("max_attempts")
-    retries = {"mode": mode} if limited else {"mode": mode, "total_max_attempts": _ATTEMPTS}
+    retries = {"mode": mode} if limited else {"mode": mode, "total_max_attempts": attempts}
     return Config(
         retries=retries,  # type: ignore[arg-type]
         max_pool_connections=connections,

@@ -27,17 +27,28 @@ def agreed(arguments: argparse.Namespace, will: Sequence[str], *, loses: bool = 
 
     Where nobody can be asked, what loses something needs --yes; what only adds goes on. Raises UsageError for a no.
     """
-    tell([f"{'would' if arguments.dry_run else 'will'} {line}" for line in will], quiet=arguments.quiet)
+    asks = not arguments.yes and sys.stdin.isatty() and sys.stderr.isatty()
+    quiet = arguments.quiet and not asks and not arguments.dry_run  # nobody says yes to what is kept from them
+    tell([f"{'would' if arguments.dry_run else 'will'} {line}" for line in will], quiet=quiet)
     if arguments.dry_run:
         return False
-    if arguments.yes:
-        return True
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        if loses:
+    if not asks:
+        if loses and not arguments.yes:
             raise UsageError("there is no terminal to ask on: nothing was changed", hint="give --yes to go ahead")
         return True
-    sys.stderr.write("go ahead? [y/N] ")
-    sys.stderr.flush()
-    if sys.stdin.readline(MAX_LINE).strip().lower() not in _YES:
+    if _answer().strip().lower() not in _YES:
         raise UsageError("not agreed: nothing was changed")
     return True
+
+
+def _answer() -> str:
+    """Ask for a line; what can't be read is no yes, nor is the end of input."""
+    try:
+        sys.stderr.write("go ahead? [y/N] ")
+        sys.stderr.flush()
+        line = sys.stdin.readline(MAX_LINE)
+        if not line:
+            sys.stderr.write("\n")
+    except (OSError, UnicodeDecodeError):
+        return ""
+    return line

@@ -60,6 +60,10 @@ class Ends:
             return self._amazon.source(reference, transport, turns)
         return DistributionSource(self._client(reference, writes=False), transport, reference, turns)
 
+    def lister(self, reference: ImageReference) -> RegistryClient | None:
+        """Open a registry whose lists are read over /v2/; None where they are the ECR API's."""
+        return None if self._reads_by_api(reference) else self._client(reference, writes=False)
+
     def foreign(self) -> BlobSource:
         """Open the way to layers that no registry has; AWS settings have no say there."""
         trust = Trust(bundle_of(os.environ), self._way.ca_file)

@@ -60,7 +60,15 @@ def main_of(name: str, arguments: Sequence[str], *, program: str) -> int:
 
 
 def _run(name: str, arguments: Sequence[str], program: str) -> int:
-    command = module_of(name)
+    parsed = parser_of(name, program).parse_args(arguments)
+    log_to_stderr(program, verbose=parsed.verbose, quiet=parsed.quiet)
+    run: Callable[[argparse.Namespace], int] = parsed.run
+    return run(parsed)
+
+
+def parser_of(name: str, program: str) -> Parser:
+    """Build the parser of one command under a program's name."""
+    command = _module_of(name)
     parser = Parser(
         prog=program,
         description=command.DESCRIPTION,
@@ -68,21 +76,36 @@ def _run(name: str, arguments: Sequence[str], program: str) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
+    _declare(parser, command)
+    return parser
+
+
+def whole_parser() -> Parser:
+    """Build the parser of `ecrdrag` with all its commands, for who wants to look at them."""
+    parser, commands = _top()
+    for name, summary in COMMANDS.items():
+        _declare(commands.add_parser(name, help=summary), _module_of(name))
+    return parser
+
+
+def _top() -> tuple[Parser, argparse._SubParsersAction[Parser]]:
+    parser = Parser(prog="ecrdrag", description="Move container images in and out of Amazon ECR without a daemon.")
+    _add_version(parser)
+    return parser, parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+
+
+def _add_version(parser: Parser) -> None:
     parser.add_argument("--version", action="version", version=f"ecrdrag {__version__}")
-    declare(parser, command)
-    parsed = parser.parse_args(arguments)
-    log_to_stderr(program, verbose=parsed.verbose, quiet=parsed.quiet)
-    run: Callable[[argparse.Namespace], int] = parsed.run
-    return run(parsed)
 
 
-def module_of(name: str) -> Command | Group:
+def _module_of(name: str) -> Command | Group:
     """Import the module of a command, or of a group of commands."""
     return cast("Command | Group", importlib.import_module(f"ecrdrag.cli.{name.replace('-', '_')}"))
 
 
-def declare(parser: argparse.ArgumentParser, command: Command | Group) -> None:
+def _declare(parser: Parser, command: Command | Group) -> None:
     """Declare what a command takes, or each of a group; what is parsed says which one is to run."""
+    _add_version(parser)
     if not isinstance(command, Group):
         _declare_one(parser, command)
         return
@@ -109,9 +132,7 @@ def _declare_one(parser: argparse.ArgumentParser, command: Command) -> None:
 
 
 def _overview(arguments: Sequence[str]) -> int:
-    parser = Parser(prog="ecrdrag", description="Move container images in and out of Amazon ECR without a daemon.")
-    parser.add_argument("--version", action="version", version=f"ecrdrag {__version__}")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    parser, commands = _top()
     for name, summary in COMMANDS.items():
         commands.add_parser(name, help=summary)
     parser.parse_args(arguments)

@@ -6,45 +6,27 @@ The commands enter. JSON is the AWS API's own structure with members added, so t
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from enum import Enum
-from typing import Generic, TypeVar
+from contextlib import nullcontext
+from datetime import datetime, timezone
+from typing import Final, TypeVar
 
+from ecrdrag.cli.details import Field, detail_lines, detail_rows
+from ecrdrag.cli.json_document import ascii_only, json_text, listing_texts, plain
+from ecrdrag.cli.progress import beside_bars
+from ecrdrag.cli.query import Query, text_lines
 from ecrdrag.cli.streams import print_result
+from ecrdrag.cli.table import Column, Table
+from ecrdrag.cli.terminal import Screen
+from ecrdrag.cli.values import Kind, raw_text
+
+__all__ = ["Answer", "Column", "Field", "Kind", "Output", "add_format_arguments"]
 
 Row = TypeVar("Row")
 Answer = Mapping[str, object]
-
-
-class Kind(Enum):
-    """How a value is shown to people; programs get it as it is."""
-
-    TEXT = "text"  # shortened at its end where the terminal is narrow
-    NAME = "name"  # shortened in its middle: both ends tell names apart
-    COUNT = "count"  # whole number, right-aligned
-    SIZE = "size"  # bytes, as 1.2 GiB, right-aligned
-    AGE = "age"  # datetime, as "3 days ago"; details show the time too
-    DIGEST = "digest"  # whole where there is room, else sha256: and 12 digits
-    LIST = "list"  # sequence of texts, by commas; "+3" stands for those without room
-
-
-@dataclass(frozen=True, slots=True)
-class Column(Generic[Row]):
-    """One column of a table: its title in capitals, and how a row gives its value; None is shown as -."""
-
-    title: str
-    value: Callable[[Row], object]
-    kind: Kind = Kind.TEXT
-
-
-@dataclass(frozen=True, slots=True)
-class Field:
-    """One line of what is shown about a single thing; several lines, or a mapping, are shown indented below."""
-
-    title: str
-    value: object
-    kind: Kind = Kind.TEXT
+_DONE: Final = "the command itself is done"
+_BREAKS: Final = re.compile("([\n\t])")
 
 
 def add_format_arguments(parser: argparse.ArgumentParser) -> None:
@@ -53,30 +35,73 @@ def add_format_arguments(parser: argparse.ArgumentParser) -> None:
     forms = group.add_mutually_exclusive_group()
     forms.add_argument("--json", action="store_true", help="as one JSON document, with the members of the AWS API")
     forms.add_argument("--tsv", action="store_true", help="a line for each, its values separated by tabs")
-    group.add_argument("--query", metavar="JMESPATH", help="print of the JSON document what this picks")
+    group.add_argument("--query", metavar="JMESPATH", help="what this picks of the JSON document, as JSON or --tsv")
+    group.add_argument("--no-trunc", action="store_true", help="shorten nothing that is wider than the terminal")
 
 
 class Output:
-    """Print as a command's arguments say."""
+    """Print as a command's arguments say. Raises UsageError for a query that can't be, before anything is asked."""
 
     def __init__(self, arguments: argparse.Namespace) -> None:
-        self._arguments = arguments
+        query: str | None = arguments.query
+        self._query = None if query is None else Query(query)
+        self._is_json, self._is_tsv = bool(arguments.json), bool(arguments.tsv)
+        self._is_cut = not arguments.no_trunc
+        self._screen = Screen.of_stdout()
+        self._now = datetime.now(timezone.utc)
 
     def listing(
         self, member: str, columns: Sequence[Column[Row]], rows: Iterable[Row], document: Callable[[Row], Answer]
     ) -> None:
         """Print rows as they come; in JSON they are the list `member` of the document, each made by `document`."""
-        import json
-
-        print_result(json.dumps({member: [dict(document(row)) for row in rows]}, default=str))
+        if self._query:
+            self._say_found(self._query.search({member: [plain(document(row)) for row in rows]}))
+        elif self._is_json:
+            for text in listing_texts(member, map(document, rows)):
+                self._say(self._encodable(text), end="")
+        elif self._is_tsv:
+            self._say_all("\t".join(raw_text(column.value(row)) for column in columns) for row in rows)
+        else:
+            self._say_all(Table(columns, self._screen, self._now, is_cut=self._is_cut).lines(rows))
 
     def details(self, fields: Sequence[Field], document: Answer) -> None:
         """Print what is known of one thing."""
-        import json
+        if self._query:
+            self._say_found(self._query.search(plain(document)))
+        elif self._is_json:
+            self._say(self._encodable(json_text(document, is_pretty=True)), hint=_DONE)
+        elif self._is_tsv:
+            self._say_all(detail_rows(fields), hint=_DONE)
+        else:
+            self._say_all(detail_lines(fields, self._screen, self._now, is_cut=self._is_cut), hint=_DONE)
 
-        print_result(json.dumps(document, default=str))
+    @property
+    def is_for_people(self) -> bool:
+        """Whether the arguments want neither JSON nor lines of tabs."""
+        return not (self._is_json or self._is_tsv or self._query)
 
     def lines(self, lines: Iterable[str]) -> None:
-        """Print plain lines as they come."""
+        """Print plain lines as they come, whatever the arguments say."""
+        self._say_all(map(self._harmless, lines) if self._screen.is_terminal else lines, hint=_DONE)
+
+    def _say_found(self, found: object) -> None:
+        if self._is_tsv:
+            self._say_all(text_lines(found))
+        else:
+            self._say(self._encodable(json_text(found, is_pretty=True)))
+
+    def _say_all(self, lines: Iterable[str], hint: str = "") -> None:
         for line in lines:
-            print_result(line)
+            self._say(line, hint=hint)
+
+    def _say(self, text: str, *, end: str = "\n", hint: str = "") -> None:
+        with beside_bars() if self._screen.is_terminal else nullcontext():
+            print_result(text, end=end, hint=hint)
+
+    def _encodable(self, text: str) -> str:
+        """Keep JSON what it is on streams that have few characters."""
+        return text if self._screen.can_show(text) else ascii_only(text)
+
+    def _harmless(self, line: str) -> str:
+        parts = _BREAKS.split(line)
+        return "".join(part if _BREAKS.fullmatch(part) else self._screen.shown(part) for part in parts)

@@ -10,12 +10,14 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Final
 from urllib.parse import urlsplit
 
 from ecrdrag.cli.trust import bundle_of
 from ecrdrag.credentials.docker_config import DockerKeyring
 from ecrdrag.errors import UsageError
+from ecrdrag.registry.auth import Keyring, Login
 from ecrdrag.registry.client import RegistryClient
 from ecrdrag.registry.http import Trust
 from ecrdrag.registry.upstream import UpstreamRegistry
@@ -36,7 +38,8 @@ def add_upstream_arguments(parser: argparse.ArgumentParser) -> None:
         type=_mapped,
         help="where pull-through cache rules find the registry that they call NAME, such as "
         "registry-1.docker.io=https://registry-1.docker.io or quay.io=http://127.0.0.1:5000; "
-        "its login is docker's, from `docker login` or `ecrdrag login` (may be repeated; default: nowhere)",
+        "its login is that of the rule's secret, else docker's, from `docker login` or `ecrdrag login` "
+        "(may be repeated; default: nowhere)",
     )
 
 
@@ -48,12 +51,28 @@ def upstreams_of(mapped: Sequence[Mapped] | None) -> Iterator[Mapping[str, Upstr
         for name, url in mapped or ():
             if name in found:
                 raise UsageError(f"--upstream {name} is given twice")
-            found[name] = UpstreamRegistry(stack.enter_context(_client(url)))
+            found[name] = UpstreamRegistry(_client(stack, url), partial(_client_as, stack, url))
         yield found
 
 
-def _client(url: str) -> RegistryClient:
-    return RegistryClient(url, keyring=DockerKeyring(os.environ), trust=Trust(bundle_of(os.environ)))
+def _client(stack: ExitStack, url: str, keyring: Keyring | None = None) -> RegistryClient:
+    keyring = keyring or DockerKeyring(os.environ)
+    return stack.enter_context(RegistryClient(url, keyring=keyring, trust=Trust(bundle_of(os.environ))))
+
+
+def _client_as(stack: ExitStack, url: str, login: Login) -> RegistryClient:
+    return _client(stack, url, _OneLogin(login))
+
+
+class _OneLogin:
+    """A keyring with one key, which is good for the registry that it was given for."""
+
+    def __init__(self, login: Login) -> None:
+        self._login = login
+
+    def find(self, registry: str, *, renew: bool = False) -> Login:
+        """Find it; whoever made the client made it for this registry alone."""
+        return self._login
 
 
 def _mapped(text: str) -> Mapped:

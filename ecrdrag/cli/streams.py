@@ -19,16 +19,30 @@ from ecrdrag.errors import ArchiveError
 MAX_LINE: Final = 2000  # characters
 
 
-def print_result(text: str) -> None:
-    """Print the result of a command to stdout, now; raise ArchiveError where it can't be taken."""
+def print_result(text: str, *, end: str = "\n", hint: str = "the result itself is in place") -> None:
+    """Print the result of a command to stdout, now; raise ArchiveError with the hint where it can't be taken."""
     try:
-        print(text, flush=True)  # noqa: T201
+        print(text, end=end, flush=True)  # noqa: T201
     except BrokenPipeError:
         _point_nowhere(sys.stdout)
         raise
     except OSError as error:
         _point_nowhere(sys.stdout)
-        raise ArchiveError(f"can't print the result: {error.strerror}", hint="the result itself is in place") from error
+        raise ArchiveError(f"can't print the result: {error.strerror}", hint=hint) from error
+
+
+def write_result(data: bytes) -> None:
+    """Write the bytes of a result to stdout as they are, all of them; raises as print_result does."""
+    try:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        _point_nowhere(sys.stdout)
+        raise
+    except OSError as error:
+        _point_nowhere(sys.stdout)
+        raise ArchiveError(f"can't print the result: {error.strerror}") from error
 
 
 def mend_streams() -> None:
@@ -57,9 +71,14 @@ def complain(program: str, message: str, hint: str, verbose: bool) -> None:
         _point_nowhere(sys.stderr)
 
 
+def printable(text: str) -> str:
+    """Escape what could steer a terminal."""
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
+
+
 def _printable(text: str) -> str:
     """Escape what could steer a terminal, and cut what could flood it: servers have a say in messages."""
-    shown = "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text[:MAX_LINE])
+    shown = printable(text[:MAX_LINE])
     return shown if len(text) <= MAX_LINE else f"{shown}..."
 
 

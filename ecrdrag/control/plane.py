@@ -5,14 +5,15 @@ The stories of this room and the command line, which makes it, may enter.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Final, TypeVar
 
-from ecrdrag.errors import AuthError, EcrdragError, NotFoundError, TransferError
+from ecrdrag.errors import AuthError, EcrdragError, NotFoundError, TransferError, TransientError
 from ecrdrag.registry.ecr_api import structures_of, text_of
+from ecrdrag.registry.ecr_errors import UnansweredError
 from ecrdrag.registry.ecr_operations import Answer, EcrOperations
 from ecrdrag.transfer.lookahead import in_order
 from ecrdrag.transfer.retry import RetryPolicy
@@ -20,8 +21,10 @@ from ecrdrag.transfer.retry import RetryPolicy
 PAGE: Final = 1000  # MaxResults of the model, at most
 DEFAULT_JOBS: Final = 16
 _MAX_PAGES: Final = 100_000
-# Tries in a row of one call that bring nothing: half a minute of waits in all, beside those of botocore.
+# Tries of a call that is refused for now, with half a minute of waits in all; and of one that nobody answers, which
+# may be a wrong name.
 TRIES: Final = 8
+SILENT_TRIES: Final = 4
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -41,6 +44,7 @@ class Plane:
     """The registry's host name as the user wrote it; empty where no account was named."""
     jobs: int = DEFAULT_JOBS
     retry: RetryPolicy = field(default_factory=partial(RetryPolicy, TRIES))
+    silent_tries: int = SILENT_TRIES
 
     def where(self, repository: str = "") -> str:
         """Say for messages which registry, or which repository of it."""
@@ -54,24 +58,23 @@ class Plane:
 
         Raises our errors, TransferError when it was throttled throughout.
         """
-        repository = parameters.get("repositoryName")
-        where = self.where(repository if isinstance(repository, str) else "")
-        attempt = partial(self.operations.call, operation, where, parameters)
         with self._own_account_told():
-            return self.retry.insist(attempt, f"{operation} of {where}")
+            return self._insisted(operation, parameters)
 
     def pages(self, operation: str, member: str, /, *, page: int = PAGE, **parameters: object) -> Iterator[Answer]:
-        """Yield the structures of a list, asking for a page when it is needed."""
-        token = ""
-        for _ in range(_MAX_PAGES):
-            answer = self.call(operation, maxResults=page, nextToken=token or None, **parameters)
+        """Yield the structures of a list, asking for a page when it is needed; a page may be empty."""
+        tokens = {""}
+        token: str | None = None
+        while True:
+            with self._own_account_told():
+                answer = self._insisted(operation, {"maxResults": page, "nextToken": token, **parameters}, member)
             yield from structures_of(answer, member)
-            before, token = token, text_of(answer, "nextToken")
+            token = text_of(answer, "nextToken")
             if not token:
                 return
-            if token == before:
-                break
-        raise TransferError(f"{self.where()}: {operation} comes to no last page")
+            if token in tokens or len(tokens) > _MAX_PAGES:
+                raise TransferError(f"{self.where()}: the pages of {operation} have no end")
+            tokens.add(token)
 
     def side_by_side(self, tasks: Iterable[Task], do: Callable[[Task], Result]) -> Iterator[Result]:
         """Yield what do makes of each task, in order, many of them at once."""
@@ -79,8 +82,28 @@ class Plane:
 
     def own_account(self) -> str:
         """Ask whose credentials these are, as far as ECR tells."""
-        answer = self.operations.call("DescribeRegistry", self.where(), {})
-        return text_of(answer, "registryId")
+        return text_of(self._insisted("DescribeRegistry", {}), "registryId")
+
+    def _insisted(self, operation: str, parameters: Mapping[str, object], member: str = "") -> Answer:
+        """Call until that brings an answer, which has the member; silence is worth fewer tries than a refusal."""
+        repository = parameters.get("repositoryName")
+        where = self.where(repository if isinstance(repository, str) else "")
+
+        def attempt() -> Answer:
+            answer = self.operations.call(operation, where, parameters)
+            if member and member not in answer:
+                raise TransientError(f"{where}: the answer of the ECR API to {operation} can't be used")
+            return answer
+
+        def heard() -> Answer:
+            try:
+                return self.retry.insist(attempt, operation)
+            except UnansweredError as error:
+                if self.silent_tries == 1:
+                    raise
+                raise TransientError(str(error), hint=error.hint) from error
+
+        return replace(self.retry, tries=self.silent_tries).insist(heard, operation)
 
     @contextmanager
     def _own_account_told(self) -> Iterator[None]:

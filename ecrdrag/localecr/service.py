@@ -133,6 +133,7 @@ class LocalEcr:
         return {
             "AWS_ENDPOINT_URL_ECR": self.endpoint,
             "AWS_ENDPOINT_URL_ECR_PUBLIC": self.endpoint,
+            "AWS_ENDPOINT_URL_SECRETS_MANAGER": self.endpoint,
             "AWS_ACCESS_KEY_ID": key_id,
             "AWS_SECRET_ACCESS_KEY": secret,
             "AWS_REGION": self.settings.region,

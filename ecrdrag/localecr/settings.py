@@ -64,6 +64,9 @@ class Settings:
     of every other image is of all its bytes."""
     max_rules: int = 50
     """Amazon ECR service quotas, "Pull through cache rules per registry"."""
+    digest_pulls: bool = False
+    """Whether a pull by digest through a rule brings what isn't here; at AWS it "returns as missing", also where a tag
+    comes with it, until a pull by tag has brought the image: aws/containers-roadmap#2837, of July 2026."""
     create_on_push: frozenset[str] = frozenset({"InitiateLayerUpload", "PutImage"})
     """What creates a missing repository, given a template; AWS says only that it is a push."""
     max_body: int = 32 * MEBIBYTE

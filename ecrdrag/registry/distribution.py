@@ -19,6 +19,7 @@ from ecrdrag.content import Descriptor, Digest, Turns
 from ecrdrag.errors import IntegrityError, NotFoundError, TransferError, UnsupportedError
 from ecrdrag.manifest import MAX_MANIFEST_SIZE, Document
 from ecrdrag.reference import PUBLIC_HOSTS, ImageReference
+from ecrdrag.registry.cache_hint import cache_told
 from ecrdrag.registry.client import RegistryClient
 from ecrdrag.registry.distribution_lists import referrers
 from ecrdrag.registry.ends import MOVED_HINT, Unlimited
@@ -60,7 +61,8 @@ class DistributionSource:
         self._client, self._transport = client, transport
         self._turns = turns or Unlimited()
         self._repository, self._where = reference.repository, reference.name
-        self._is_ecr = reference.ecr is not None or reference.registry in PUBLIC_HOSTS
+        self._is_private = reference.ecr is not None
+        self._is_ecr = self._is_private or reference.registry in PUBLIC_HOSTS
         self._scope = pull_scope(reference.repository)
         self._links: dict[Digest, _Link] = {}
         self._lock = threading.Lock()
@@ -72,7 +74,8 @@ class DistributionSource:
         believed.
         """
         version = tag or str(digest)
-        with self._asking("GET", version) as response:
+        by_digest = digest if tag is None and self._is_private else None
+        with cache_told(by_digest), self._asking("GET", version) as response:
             raw = self._client.read(response, MAX_MANIFEST_SIZE)
             media_type = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
             told = digest_in(response)

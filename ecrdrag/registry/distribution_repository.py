@@ -164,10 +164,10 @@ def _size(body: Body | None) -> int:
 def _hint(reference: ImageReference, *, creates: bool) -> str:
     """Say how a repository comes into being that must be there before a push."""
     if reference.ecr:
-        command = f"ecr create-repository --registry-id {reference.ecr.account} --region {reference.ecr.region}"
-        name = reference.repository
+        command = f"ecrdrag repo create {reference.name}"
     elif reference.registry in PUBLIC_HOSTS:
-        command, name = "ecr-public create-repository --region us-east-1", reference.repository.partition("/")[2]
+        name = reference.repository.partition("/")[2]
+        command = f"aws ecr-public create-repository --region us-east-1 --repository-name {name}"
     else:
         return "create it in the registry, or look whether its name is right"
-    return f"create it with `aws {command} --repository-name {name}`" + (f", {_CREATE}" if creates else "")
+    return f"create it with `{command}`" + (f", {_CREATE}" if creates else "")

@@ -15,6 +15,7 @@ from ecrdrag.content import Descriptor, Digest, Turns
 from ecrdrag.errors import IntegrityError, TransferError, TransientError, UnsupportedError
 from ecrdrag.manifest import Document
 from ecrdrag.reference import ImageReference
+from ecrdrag.registry.cache_hint import cache_told
 from ecrdrag.registry.ecr_api import (
     PULLED_TYPES,
     EcrPullApi,
@@ -123,14 +124,15 @@ class EcrSource:
             image_id["imageTag"] = tag
         if digest is not None:
             image_id["imageDigest"] = str(digest)
-        with translated(self._where):
-            answer = self._api.batch_get_image(
-                registryId=self._account,
-                repositoryName=self._repository,
-                imageIds=[image_id],
-                acceptedMediaTypes=PULLED_TYPES,
-            )
-        return _image(answer, f"{self._where}{_suffix(tag, digest)}")
+        with cache_told(digest):
+            with translated(self._where):
+                answer = self._api.batch_get_image(
+                    registryId=self._account,
+                    repositoryName=self._repository,
+                    imageIds=[image_id],
+                    acceptedMediaTypes=PULLED_TYPES,
+                )
+            return _image(answer, f"{self._where}{_suffix(tag, digest)}")
 
     def _url(self, digest: Digest) -> str:
         with self._lock:

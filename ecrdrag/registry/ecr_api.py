@@ -9,6 +9,7 @@ EcrApi by its form; the dictionaries have the form of the structures in ECR's mo
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Final, Literal, Protocol, TypedDict
 
 from ecrdrag.manifest import DOCKER_LIST, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST
@@ -191,6 +192,12 @@ def number_of(answer: Mapping[str, object], member: str) -> int | None:
     """Give a member that should be a whole number; None when it isn't."""
     value = answer.get(member)
     return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def time_of(answer: Mapping[str, object], member: str) -> datetime | None:
+    """Give a member that should be a point in time; None when it isn't."""
+    value = answer.get(member)
+    return value if isinstance(value, datetime) else None
 
 
 def structure_of(answer: Mapping[str, object], member: str) -> Mapping[str, object]:

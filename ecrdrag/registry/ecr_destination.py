@@ -107,7 +107,7 @@ class EcrDestination:
         try:
             with repository.called("CreateRepository"):
                 answer = repository.api.create_repository(
-                    registryId=repository.account, repositoryName=repository.name, **_new_repository(settings)
+                    registryId=repository.account, repositoryName=repository.name, **new_repository(settings)
                 )
         except AlreadyThereError:
             return False
@@ -266,8 +266,7 @@ class _Repository:
         self.where = reference.name
         self._answered = False
         self._hint = (
-            f"create it with `aws ecr create-repository --registry-id {reference.private.account} "
-            f"--region {reference.private.region} --repository-name {reference.repository}`, "
+            f"create it with `ecrdrag repo create {reference.name}`, "
             "or run the same command again with --create-repository"
         )
 
@@ -297,7 +296,8 @@ class _Repository:
         return TransientError(f"{self.where}: the answer of the ECR API to {operation} can't be used")
 
 
-def _new_repository(settings: RepositorySettings) -> NewRepository:
+def new_repository(settings: RepositorySettings) -> NewRepository:
+    """Say it to CreateRepository."""
     wanted = NewRepository()
     if settings.immutable:
         wanted["imageTagMutability"] = "IMMUTABLE"

@@ -6,6 +6,7 @@ model; a contract test holds the tables complete.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http import HTTPStatus
@@ -49,10 +50,15 @@ class TagTakenError(ConflictError):
 
 _CREDENTIALS_HINT: Final = "run `aws sts get-caller-identity` with the same profile to see which credentials are in use"
 _LATER_HINT: Final = "wait a little and run the same command again"
-_UPSTREAM_HINT: Final = "check the pull-through cache rule, its credentials and its upstream registry"
+_BUSY_HINT: Final = "AWS throttles this account's calls: wait a little, or make fewer at once with a smaller -j"
+_NETWORK_HINT: Final = "check the network, the region and AWS_ENDPOINT_URL_ECR"
+_PROXY_HINT: Final = "a proxy, perhaps, or another server: check HTTPS_PROXY and AWS_ENDPOINT_URL_ECR"
+_UPSTREAM_HINT: Final = "check the pull-through cache rule, by `ecrdrag cache-rule validate`, and the registry upstream"
 _KMS_HINT: Final = "the repository's KMS key must be enabled and its policy must allow you to use it"
 _ARCHIVED_HINT: Final = "an archived image must be restored first: aws ecr update-image-storage-class"
-_ACCOUNT_HINT: Final = "check account, region and name; `aws ecr describe-repositories` lists what there is"
+_ACCOUNT_HINT: Final = "check account, region and name; `ecrdrag repo ls` lists what there is"
+_IMAGES_HINT: Final = "`ecrdrag image ls REPO` lists the tags and digests of a repository"
+_RULES_HINT: Final = "`ecrdrag cache-rule ls` lists what there is"
 
 # Modelled errors of every ECR operation: botocore data/ecr/2015-09-21/service-2.json.
 ERROR_CODES: Final[Mapping[str, Translation]] = {
@@ -63,7 +69,7 @@ ERROR_CODES: Final[Mapping[str, Translation]] = {
     "ImageAlreadyExistsException": (AlreadyThereError, ""),
     "ImageArchivedException": (NotFoundError, _ARCHIVED_HINT),
     "ImageDigestDoesNotMatchException": (IntegrityError, "the manifest was changed on the way"),
-    "ImageNotFoundException": (NotFoundError, "`aws ecr list-images` lists the tags and digests"),
+    "ImageNotFoundException": (NotFoundError, _IMAGES_HINT),
     "ImageStorageClassUpdateNotSupportedException": (UnsupportedError, ""),
     "ImageTagAlreadyExistsException": (TagTakenError, "the repository's tags are immutable: choose another tag"),
     "InvalidLayerException": (IntegrityError, "the layer was changed on the way, or its file while it was read"),
@@ -79,19 +85,19 @@ ERROR_CODES: Final[Mapping[str, Translation]] = {
     "LifecyclePolicyPreviewInProgressException": (ConflictError, _LATER_HINT),
     "LifecyclePolicyPreviewNotFoundException": (NotFoundError, ""),
     "LimitExceededException": (TransferError, "a service quota of the account is used up: Service Quotas shows which"),
-    "PullThroughCacheRuleAlreadyExistsException": (ConflictError, ""),
-    "PullThroughCacheRuleNotFoundException": (NotFoundError, ""),
+    "PullThroughCacheRuleAlreadyExistsException": (ConflictError, _RULES_HINT),
+    "PullThroughCacheRuleNotFoundException": (NotFoundError, _RULES_HINT),
     "ReferencedImagesNotFoundException": (TransientError, "the images of an index must be pushed before it"),
     "RegistryPolicyNotFoundException": (NotFoundError, ""),
     "ReplicationBackfillInProgressException": (ConflictError, _LATER_HINT),
     "ReplicationBackfillInvalidStatusException": (ConflictError, ""),
     "ReplicationBackfillNotFoundException": (NotFoundError, ""),
     "RepositoryAlreadyExistsException": (AlreadyThereError, ""),
-    "RepositoryNotEmptyException": (ConflictError, "delete its images first, or force the deletion"),
+    "RepositoryNotEmptyException": (ConflictError, "its images go with it by --force"),
     "RepositoryNotFoundException": (RepositoryNotFoundError, _ACCOUNT_HINT),
     "RepositoryPolicyNotFoundException": (NotFoundError, ""),
     "ScanNotFoundException": (NotFoundError, ""),
-    "SecretNotFoundException": (NotFoundError, ""),
+    "SecretNotFoundException": (NotFoundError, "a rule and its secret are in one region and of one account"),
     "ServerException": (UnansweredError, _LATER_HINT),
     "SigningConfigurationNotFoundException": (NotFoundError, ""),
     "TemplateAlreadyExistsException": (ConflictError, ""),
@@ -103,7 +109,7 @@ ERROR_CODES: Final[Mapping[str, Translation]] = {
     "UnableToGetUpstreamLayerException": (TransferError, _UPSTREAM_HINT),
     "UnableToListUpstreamImageReferrersException": (TransferError, _UPSTREAM_HINT),
     "UnsupportedImageTypeException": (UnsupportedError, ""),
-    "UnsupportedUpstreamRegistryException": (UnsupportedError, ""),
+    "UnsupportedUpstreamRegistryException": (UnsupportedError, "`ecrdrag cache-rule create --help` lists them"),
     "UploadNotFoundException": (UploadLostError, "the upload expired: start it again"),
     "ValidationException": (UsageError, ""),
 }
@@ -114,9 +120,11 @@ _OPERATION_CODES: Final[Mapping[tuple[str, str], Translation]] = {
     ("PutImage", "InvalidParameterException"): (UnsupportedError, "ECR doesn't take such a manifest"),
 }
 
+_DENIED: Final = "AccessDeniedException"
+
 # Errors of every AWS service: "Common Errors" in the ECR API reference.
 COMMON_CODES: Final[Mapping[str, Translation]] = {
-    "AccessDeniedException": (AuthError, "the identity needs the IAM action that the message names"),
+    _DENIED: (AuthError, "the identity needs the IAM action that the message names"),
     "ExpiredToken": (AuthError, "renew the credentials, such as with `aws sso login`"),
     "ExpiredTokenException": (AuthError, "renew the credentials, such as with `aws sso login`"),
     "IncompleteSignature": (AuthError, _CREDENTIALS_HINT),
@@ -134,16 +142,16 @@ COMMON_CODES: Final[Mapping[str, Translation]] = {
     "ServiceUnavailable": (UnansweredError, _LATER_HINT),
     "UnknownOperationException": (UnsupportedError, "the endpoint does not offer this operation"),
     # Too many requests: botocore has tried again after all of these (retries/standard.py) but the first.
-    "ThrottleException": (BusyError, _LATER_HINT),
-    "Throttling": (BusyError, _LATER_HINT),
-    "ThrottlingException": (BusyError, _LATER_HINT),
-    "ThrottledException": (BusyError, _LATER_HINT),
-    "RequestThrottled": (BusyError, _LATER_HINT),
-    "RequestThrottledException": (BusyError, _LATER_HINT),
-    "RequestLimitExceeded": (BusyError, _LATER_HINT),
-    "TooManyRequestsException": (BusyError, _LATER_HINT),
-    "BandwidthLimitExceeded": (BusyError, _LATER_HINT),
-    "SlowDown": (BusyError, _LATER_HINT),
+    "ThrottleException": (BusyError, _BUSY_HINT),
+    "Throttling": (BusyError, _BUSY_HINT),
+    "ThrottlingException": (BusyError, _BUSY_HINT),
+    "ThrottledException": (BusyError, _BUSY_HINT),
+    "RequestThrottled": (BusyError, _BUSY_HINT),
+    "RequestThrottledException": (BusyError, _BUSY_HINT),
+    "RequestLimitExceeded": (BusyError, _BUSY_HINT),
+    "TooManyRequestsException": (BusyError, _BUSY_HINT),
+    "BandwidthLimitExceeded": (BusyError, _BUSY_HINT),
+    "SlowDown": (BusyError, _BUSY_HINT),
 }
 
 # ImageFailureCode and LayerFailureCode of the model: what BatchGetImage and BatchCheckLayerAvailability
@@ -155,7 +163,7 @@ FAILURE_CODES: Final[Mapping[str, Translation]] = {
         NotFoundError,
         MOVED_HINT,
     ),
-    "ImageNotFound": (NotFoundError, "`aws ecr list-images` lists the tags and digests of a repository"),
+    "ImageNotFound": (NotFoundError, _IMAGES_HINT),
     "MissingDigestAndTag": (UsageError, "give a tag or a digest"),
     "ImageReferencedByManifestList": (ConflictError, ""),
     "KmsError": (AuthError, _KMS_HINT),
@@ -188,9 +196,14 @@ _CLIENT_ERRORS: Final[tuple[tuple[tuple[type[Exception], ...], type[EcrdragError
         _CREDENTIALS_HINT,
     ),
     ((boto.ProfileNotFound,), UsageError, "{error}", "`aws configure list-profiles` lists what there is"),
-    ((boto.ConnectTimeoutError,), UnansweredError, "connecting to the ECR API at {url} timed out", ""),
+    ((boto.ConnectTimeoutError,), UnansweredError, "connecting to the ECR API at {url} timed out", _NETWORK_HINT),
     ((boto.ReadTimeoutError,), UnansweredError, "the ECR API at {url} did not answer in time", _LATER_HINT),
-    ((boto.ProxyConnectionError,), UnansweredError, "the proxy for the ECR API at {url} does not answer", ""),
+    (
+        (boto.ProxyConnectionError,),
+        UnansweredError,
+        "the proxy {url} for the ECR API does not answer",
+        "check HTTPS_PROXY and NO_PROXY",
+    ),
     (
         (boto.SSLError,),
         TransferError,
@@ -201,18 +214,29 @@ _CLIENT_ERRORS: Final[tuple[tuple[tuple[type[Exception], ...], type[EcrdragError
         (boto.EndpointConnectionError, boto.ConnectionClosedError, boto.HTTPClientError),
         UnansweredError,
         "no connection to the ECR API at {url}",
-        "check the network, the region and AWS_ENDPOINT_URL_ECR",
+        _NETWORK_HINT,
     ),
 )
 
 
+# Operations whose IAM action has another name: their documentation in the model. All others: service authorization
+# reference, "Actions defined by Amazon Elastic Container Registry".
+IAM_ACTIONS: Final[Mapping[str, str]] = {"ListImageReferrers": "BatchGetImage"}
+# IAM user guide, "Troubleshoot access denied error messages".
+_ACTION: Final = re.compile(r"\b(?:perform:?|allows the) ([a-z0-9-]+:[A-Za-z]+)")
+_EXPLICIT: Final = "explicit deny"
+
+
 @contextmanager
-def translated(where: str) -> Iterator[None]:
-    """Turn what botocore raises inside into our errors; where is the repository spoken to."""
+def translated(where: str, service: str = "ecr") -> Iterator[None]:
+    """Turn what botocore raises inside into our errors; where is the repository spoken to, service as IAM says it."""
     try:
         yield
     except boto.ClientError as error:
-        raise _refusal(error, where) from None
+        raise _refusal(error, where, service) from None
+    except boto.ParamValidationError as error:
+        report = "; ".join(str(error.kwargs.get("report", "")).splitlines())
+        raise UsageError(f"{where}: the ECR API takes no such request: {report}") from None
     except boto.BotoCoreError as error:
         raise client_failure(error) from None
     except Exception as error:  # botocore's parsers meet a malformed answer with whatever Python raises
@@ -225,6 +249,15 @@ def failure(code: str, reason: str, where: str) -> EcrdragError:
     return kind(f"{where}: {reason or code} ({code})", hint=hint)
 
 
+def permission_hint(service: str, operation: str, message: str) -> str:
+    """Say which IAM action is missing, as far as AWS's message tells, else by the operation's name."""
+    named = _ACTION.search(message)
+    action = named[1] if named else f"{service}:{IAM_ACTIONS.get(operation, operation)}"
+    if _EXPLICIT in message:
+        return f"a policy denies the IAM action {action} explicitly, so that no other can allow it"
+    return f"the identity needs the IAM action {action}"
+
+
 def client_failure(error: boto.BotoCoreError) -> EcrdragError:
     """Build the error for what botocore raises without an answer from ECR."""
     for kinds, ours, text, hint in _CLIENT_ERRORS:
@@ -234,15 +267,17 @@ def client_failure(error: boto.BotoCoreError) -> EcrdragError:
 
 
 def _url_of(error: boto.BotoCoreError) -> str:
-    """Give scheme, host and port of the endpoint; user name, password and query stay out."""
-    parts = urlsplit(str(error.kwargs.get("endpoint_url", "")))
+    """Give scheme, host and port of the endpoint or the proxy; user name, password and query stay out."""
+    parts = urlsplit(str(error.kwargs.get("endpoint_url") or error.kwargs.get("proxy_url") or ""))
     host = parts.netloc.rpartition("@")[2]
     return f"{parts.scheme}://{host}" if host else "its endpoint"
 
 
-def _refusal(error: boto.ClientError, where: str) -> EcrdragError:
+def _refusal(error: boto.ClientError, where: str, service: str) -> EcrdragError:
     answer = error.response.get("Error", {})
     code, message = answer.get("Code", "Unknown"), answer.get("Message", "")
+    if code.isdecimal():  # the HTTP status, where botocore finds no error of AWS's
+        return _foreign(int(code), f"{where}: {error.operation_name}")
     text = f"{where}: {error.operation_name} was refused: {message or 'no reason given'} ({code})"
     last = number_of(error.response, "lastValidByteReceived")
     if code == "InvalidLayerPartException" and last is not None:
@@ -251,13 +286,22 @@ def _refusal(error: boto.ClientError, where: str) -> EcrdragError:
         _OPERATION_CODES.get((error.operation_name, code))
         or ERROR_CODES.get(code)
         or COMMON_CODES.get(code)
-        or _by_status(error)
+        or _by_status(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
     )
-    return kind(text, hint=hint)
+    denied = code == _DENIED
+    return kind(text, hint=permission_hint(service, error.operation_name, message) if denied else hint)
 
 
-def _by_status(error: boto.ClientError) -> Translation:
-    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+def _foreign(status: int, where: str) -> EcrdragError:
+    """Build the error for an answer that isn't ECR's; its text may be a whole page."""
+    kind, _ = _by_status(status)
+    kind = TransferError if kind is AuthError else kind
+    return kind(f"{where} was answered with HTTP status {status} by something that isn't ECR", hint=_PROXY_HINT)
+
+
+def _by_status(status: int) -> Translation:
     if status == HTTPStatus.TOO_MANY_REQUESTS:
-        return BusyError, _LATER_HINT
+        return BusyError, _BUSY_HINT
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        return UnansweredError, _LATER_HINT
     return (AuthError, _CREDENTIALS_HINT) if status in (401, 403) else (TransferError, "")

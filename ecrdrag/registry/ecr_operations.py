@@ -38,9 +38,9 @@ class EcrOperations:
     def call(self, operation: str, where: str, parameters: Mapping[str, object]) -> Answer:
         """Call an operation; raises our errors, which begin with where, BusyError where it wants fewer calls."""
         meant = {name: value for name, value in parameters.items() if value is not None}
-        if self._account and self._operations.accepts(operation, "registryId"):
-            meant["registryId"] = self._account
         with self._turns.turn(operation) as turn, translated(where):
+            if self._account and self._operations.accepts(operation, "registryId"):
+                meant["registryId"] = self._account
             answer = self._operations.call(operation, meant)
             turn.moved(1)
         if not isinstance(answer, Mapping):

@@ -43,7 +43,7 @@ def create_public_repository(api: PublicRepositoryApi, reference: ImageReference
         raise UsageError(f"{reference.name} names no repository", hint=f"{reference.registry}/ALIAS/NAME does")
     tags = [PublicTag(Key=key, Value=value) for key, value in settings.tags.items()]
     try:
-        with translated(reference.name):
+        with translated(reference.name, "ecr-public"):
             api.create_repository(repositoryName=name, **({"tags": tags} if tags else {}))
     except AlreadyThereError:
         return False

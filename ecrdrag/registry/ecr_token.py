@@ -44,7 +44,7 @@ def fetch_token(api: PrivateTokenApi, account: str, where: str) -> EcrToken:
 
 def fetch_public_token(api: PublicTokenApi, where: str) -> EcrToken:
     """Fetch the password of ECR Public, whose authorizationData is one structure, not a list."""
-    with translated(where):
+    with translated(where, "ecr-public"):
         answer = api.get_authorization_token()
     return _token(structure_of(answer, "authorizationData"), where)
 

@@ -5,17 +5,21 @@ The command line may enter; what it makes is handed to the local ECR, as its Ups
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Final
 
 import requests
 
 from ecrdrag.content import Digest
-from ecrdrag.errors import IntegrityError
+from ecrdrag.errors import IntegrityError, UnsupportedError
 from ecrdrag.manifest import INDEX_TYPES, MANIFEST_TYPES, MAX_MANIFEST_SIZE
+from ecrdrag.registry.auth import Login
 from ecrdrag.registry.client import RegistryClient
 
+Connect = Callable[[Login], RegistryClient]
+"""Makes a client of the same registry that asks as somebody else; who gave this function closes it."""
 ACCEPT: Final = ", ".join((*MANIFEST_TYPES, *INDEX_TYPES))
 
 
@@ -34,8 +38,24 @@ def digest_in(response: requests.Response) -> Digest | None:
 class UpstreamRegistry:
     """Read from any repository of one registry; safe from many threads."""
 
-    def __init__(self, client: RegistryClient) -> None:
+    def __init__(self, client: RegistryClient, connect: Connect | None = None) -> None:
         self._client = client
+        self._connect = connect
+        self._lock = threading.Lock()
+        self._others: dict[Login, UpstreamRegistry] = {}
+        self._aborted = False
+
+    def logged_in(self, username: str, password: str) -> UpstreamRegistry:
+        """Return the same registry, asked as somebody else; the same one for the same login."""
+        login = Login(username, password)
+        with self._lock:
+            if login not in self._others:
+                if self._connect is None:
+                    raise UnsupportedError(f"{self._client.host} can't be asked with another login than its own")
+                self._others[login] = UpstreamRegistry(self._connect(login))
+            if self._aborted:
+                self._others[login].abort()
+            return self._others[login]
 
     def check(self) -> None:
         """Ask whether it is a registry and lets us in."""
@@ -67,7 +87,11 @@ class UpstreamRegistry:
 
     def abort(self) -> None:
         """Wake every thread that waits for bytes; later requests fail at once."""
-        self._client.abort()
+        with self._lock:
+            self._aborted = True
+            clients = [self, *self._others.values()]
+        for one in clients:
+            one._client.abort()
 
     @contextmanager
     def _manifest(self, method: str, repository: str, reference: str | Digest) -> Iterator[requests.Response]:

@@ -28,7 +28,8 @@ def in_order(name: str, tasks: Iterable[Task], do: Callable[[Task], Result], *, 
     """Yield what do makes of each task, in the order of the tasks, which jobs threads of this name work on.
 
     Tasks are taken as results are read, so endless ones are no burden. The first task to fail, in their order, ends
-    it: its error is raised. Threads that hang in a call when nobody reads on are left behind.
+    it: its error is raised, and that of the tasks themselves after the results of those before. Threads that hang in
+    a call when nobody reads on are left behind.
     """
     calls: SimpleQueue[tuple[Task, Future[Result]] | None] = SimpleQueue()
     waiting: deque[Future[Result]] = deque()
@@ -40,7 +41,8 @@ def in_order(name: str, tasks: Iterable[Task], do: Callable[[Task], Result], *, 
             _fulfil(do, *call)
             del call  # it holds the result, which may be large
 
-    todo = iter(tasks)
+    failures: list[Exception] = []
+    todo = _up_to_failure(tasks, failures)
     try:
         while True:
             for task in islice(todo, jobs * AHEAD - len(waiting)):
@@ -49,24 +51,34 @@ def in_order(name: str, tasks: Iterable[Task], do: Callable[[Task], Result], *, 
                 calls.put((task, future))
                 _staff(threads, min(jobs, len(waiting)), name, work)
             if not waiting:
-                return
+                break
+            if not threads and (own := calls.get()):
+                _fulfil(do, *own)
             yield _result(waiting.popleft())
     finally:
         over.set()
         for _ in threads:
             calls.put(None)
+    if failures:
+        raise failures[0]
+
+
+def _up_to_failure(tasks: Iterable[Task], failures: list[Exception]) -> Iterator[Task]:
+    """Give the tasks, and keep the error that ends them."""
+    try:
+        yield from tasks
+    except Exception as error:  # noqa: BLE001 - raised again when its turn comes
+        failures.append(error)
 
 
 def _staff(threads: list[threading.Thread], wanted: int, name: str, work: Callable[[], None]) -> None:
-    """Start a thread where there are fewer than are wanted; fewer do as well, but for the first."""
+    """Start a thread where there are fewer than are wanted; fewer do as well, or the reader's own alone."""
     if len(threads) >= wanted:
         return
     thread = threading.Thread(target=work, name=name, daemon=True)
     try:
         thread.start()
     except RuntimeError as error:
-        if not threads:
-            raise
         log.debug("no thread: %s", error)
         return
     threads.append(thread)

@@ -129,7 +129,7 @@ class Pace:
         """End a request."""
         with self._lock:
             self._active -= 1
-            if not self._active:  # the rate is not that of a time when nothing was asked for
+            if not self._active and not self.waiting:  # the rate isn't that of a time when nothing was asked for
                 self._begin_window(None)
             self._admit()
 

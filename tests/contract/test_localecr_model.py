@@ -1,4 +1,4 @@
-"""The local ECR against botocore's models of ECR and ECR Public: operations, gaps, errors."""
+"""The local ECR against botocore's models of ECR, ECR Public and Secrets Manager: operations, gaps, errors."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from botocore.model import StructureShape
 
 from ecrdrag.localecr import api
 from ecrdrag.localecr.api.refusals import Refusal
-from ecrdrag.localecr.api.services import ECR, ECR_PUBLIC, SERVICES, Service
+from ecrdrag.localecr.api.services import ECR, ECR_PUBLIC, SECRETS_MANAGER, SERVICES, Service
 from ecrdrag.localecr.api.wire import write_refusal
 from ecrdrag.localecr.names import ImageName, RegistryKey, RepositoryKey
 from tests.contract.reach import errors_within_reach
@@ -74,7 +74,19 @@ def test_services_differ_in_what_a_client_addresses() -> None:
 @pytest.mark.parametrize(("service", "name"), OPERATIONS, ids=label)
 def test_an_operation_raises_only_what_the_model_lets_it(service: Service, name: str) -> None:
     modelled = {shape.name for shape in service.operation_model(name).error_shapes}
-    assert errors_within_reach(service.operations[name]) <= modelled
+    assert service.errors_of(name) == modelled | service.common
+    assert errors_within_reach(service.operations[name]) <= modelled | service.common
+
+
+def test_only_secrets_manager_has_an_error_that_its_model_does_not_name_with_each_operation() -> None:
+    assert {service.name: service.common for service in SERVICES if service.common} == {
+        "secretsmanager": {"ValidationException"}
+    }
+
+
+@pytest.mark.parametrize("service", SERVICES, ids=label)
+def test_a_fault_of_the_server_has_a_name_of_the_model(service: Service) -> None:
+    assert all(service.failure in service.errors_of(name) for name in service.operations)
 
 
 @pytest.mark.parametrize(("service", "name"), OPERATIONS, ids=label)
@@ -96,7 +108,10 @@ def test_an_operation_on_a_repository_can_miss_it(service: Service, name: str) -
         (ECR, "CreateRepository", "KmsException"),
         (ECR, "CreateRepository", "TooManyTagsException"),
         (ECR_PUBLIC, "PutImage", "RegistryNotFoundException"),
+        (ECR, "UpdatePullThroughCacheRule", "UnableToDecryptSecretValueException"),
         (ECR_PUBLIC, "UploadLayerPart", "InvalidLayerPartException"),
+        (SECRETS_MANAGER, "PutSecretValue", "ResourceExistsException"),
+        (SECRETS_MANAGER, "UntagResource", "ResourceNotFoundException"),
     ],
     ids=label,
 )
@@ -113,9 +128,14 @@ def test_bad_input_has_a_modelled_error_wherever_there_is_input(service: Service
 
 @pytest.mark.parametrize("refusal", list(every_refusal()), ids=lambda refusal: refusal.shape)
 def test_an_error_has_the_name_and_members_of_its_shape(refusal: Refusal) -> None:
-    shapes = [shape for service in SERVICES for shape in service.model.error_shapes if shape.name == refusal.shape]
+    shapes = {
+        service.name: shape
+        for service in SERVICES
+        for shape in service.model.error_shapes
+        if shape.name == refusal.shape
+    }
     assert shapes
-    for shape in shapes:
+    for service, shape in shapes.items():
         assert isinstance(shape, StructureShape)
-        assert set(json.loads(write_refusal(refusal))) - {"__type"} == set(shape.members)
+        assert set(json.loads(write_refusal(refusal, service))) - {"__type"} == set(shape.members)
     assert refusal.status == 400

@@ -607,8 +607,7 @@ def test_a_missing_repository_comes_with_the_command_that_creates_it(
     with pytest.raises(RepositoryNotFoundError, match="RepositoryNotFoundException") as caught:
         use(EcrDestination(opened.api, reference))
     assert caught.value.exit_code == NotFoundError.exit_code
-    command = f"aws ecr create-repository --registry-id {ACCOUNT} --region {REGION} --repository-name not/there"
-    assert f"`{command}`" in caught.value.hint
+    assert f"`ecrdrag repo create {reference.name}`" in caught.value.hint
     assert "--create-repository" in caught.value.hint
 
 

@@ -10,8 +10,9 @@ from botocore.exceptions import ClientError
 from botocore.model import ListShape, Shape, StringShape, StructureShape
 
 from ecrdrag.localecr import LocalEcr
-from ecrdrag.localecr.api.services import ECR, SERVICES, Service
+from ecrdrag.localecr.api.services import ECR, ECR_PUBLIC, SERVICES, Service
 from tests.localecr import client, public_client
+from tests.vaults import secrets_client
 
 GAPS = [(service, name) for service in SERVICES for name in sorted(service.gaps)]
 
@@ -28,7 +29,9 @@ def least(shape: Shape | None) -> object:
 
 
 def asking(service: Service, ecr: LocalEcr) -> AbstractContextManager[object]:
-    return client(ecr) if service is ECR else public_client(ecr)
+    if service is ECR:
+        return client(ecr)
+    return public_client(ecr) if service is ECR_PUBLIC else secrets_client(ecr)
 
 
 @pytest.mark.parametrize(("service", "name"), GAPS, ids=lambda each: each if isinstance(each, str) else each.name)

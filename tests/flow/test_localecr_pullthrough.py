@@ -41,6 +41,13 @@ def cache(tmp_path: Path) -> Iterator[Cache]:
         yield cache
 
 
+@pytest.fixture
+def digesting(tmp_path: Path) -> Iterator[Cache]:
+    """A cache whose rules bring images by digest too, which AWS's don't."""
+    with caching(tmp_path / "ecr", Settings(region=REGION, clock_skew=10**10, digest_pulls=True)) as cache:
+        yield cache
+
+
 def test_images_come_from_another_local_ecr_byte_for_byte(tmp_path: Path) -> None:
     settings = Settings(anonymous_pull=True)
     with LocalEcr(tmp_path / "far", settings=settings) as far, client(far, region=settings.region) as there:
@@ -69,10 +76,22 @@ def test_a_pull_by_tag_makes_the_repository_with_ecrs_defaults(cache: Cache) -> 
     assert image["imageSizeInBytes"] == sum(len(blob.content) for blob in HELLO.blobs.values())
 
 
-def test_a_pull_by_digest_brings_an_image_without_a_tag(cache: Cache) -> None:
-    assert cache.manifest(imageDigest=DIGEST) == HELLO.manifest.content
-    assert cache.api.list_images(repositoryName=NAME)["imageIds"] == [{"imageDigest": DIGEST}]
-    assert cache.upstream.asked == [f"manifest library/hello:{DIGEST}"]
+@pytest.mark.parametrize("image", [{"imageDigest": DIGEST}, {"imageDigest": DIGEST, "imageTag": "1"}], ids=len)
+def test_a_digest_brings_nothing_before_a_tag_has_brought_it(cache: Cache, image: dict[str, str]) -> None:
+    with pytest.raises(cache.api.exceptions.RepositoryNotFoundException, match=NAME):
+        cache.get(**image)
+    cache.upstream.put_image("library/hello", MOVED, "2")
+    cache.manifest(imageTag="2")
+    assert cache.failure(**image) == "ImageNotFound"
+    assert cache.upstream.asked == ["manifest library/hello:2"]
+    cache.manifest(imageTag="1")
+    assert cache.manifest(**image) == HELLO.manifest.content
+
+
+def test_where_it_is_set_so_a_pull_by_digest_brings_an_image_without_a_tag(digesting: Cache) -> None:
+    assert digesting.manifest(imageDigest=DIGEST) == HELLO.manifest.content
+    assert digesting.api.list_images(repositoryName=NAME)["imageIds"] == [{"imageDigest": DIGEST}]
+    assert digesting.upstream.asked == [f"manifest library/hello:{DIGEST}"]
 
 
 def test_an_index_brings_all_its_images_at_once(cache: Cache) -> None:
@@ -168,11 +187,11 @@ def test_what_is_here_is_given_whatever_upstream_says(cache: Cache, failure: Ecr
     ],
     ids=lambda one: type(one).__name__ if isinstance(one, EcrdragError) else one,
 )
-def test_an_image_that_cannot_be_had_has_the_models_code(cache: Cache, error: EcrdragError, code: str) -> None:
-    cache.upstream.failure = error
-    assert cache.failure(imageTag="1") == code
-    assert cache.failure(imageDigest=DIGEST) == code
-    assert cache.repositories() == []
+def test_an_image_that_cannot_be_had_has_the_models_code(digesting: Cache, error: EcrdragError, code: str) -> None:
+    digesting.upstream.failure = error
+    assert digesting.failure(imageTag="1") == code
+    assert digesting.failure(imageDigest=DIGEST) == code
+    assert digesting.repositories() == []
 
 
 @pytest.mark.parametrize(("error", "level"), [(NotFoundError("no"), "INFO"), (TransferError("no"), "WARNING")])
@@ -185,7 +204,7 @@ def test_what_upstream_said_is_logged_and_loudly_if_it_may_be_mended(
     assert [one.levelname for one in caplog.records if "can't be pulled through" in one.message] == [level]
 
 
-def test_what_has_no_code_is_an_exception(cache: Cache) -> None:
+def test_what_has_no_code_is_an_exception(digesting: Cache) -> None:
     wrong = {
         "old": (b'{"schemaVersion": 1, "fsLayers": []}', "application/vnd.docker.distribution.manifest.v1+json"),
         "two-types": (HELLO.manifest.content, OCI_INDEX),
@@ -193,11 +212,11 @@ def test_what_has_no_code_is_an_exception(cache: Cache) -> None:
         "no-text": ('{"schemaVersion": 2}'.encode("utf-16"), OCI_MANIFEST),
         DIGEST: (MOVED.manifest.content, MOVED.manifest.media_type),
     }
-    cache.upstream.manifests.update({f"library/hello:{name}": manifest for name, manifest in wrong.items()})
+    digesting.upstream.manifests.update({f"library/hello:{name}": manifest for name, manifest in wrong.items()})
     for name in wrong:
-        with pytest.raises(cache.api.exceptions.UnableToGetUpstreamImageException):
-            cache.get(**{"imageDigest" if ":" in name else "imageTag": name})
-    assert cache.repositories() == []
+        with pytest.raises(digesting.api.exceptions.UnableToGetUpstreamImageException):
+            digesting.get(**{"imageDigest" if ":" in name else "imageTag": name})
+    assert digesting.repositories() == []
 
 
 def test_a_rule_without_a_registry_that_the_server_knows_says_what_to_do(cache: Cache) -> None:
@@ -206,9 +225,9 @@ def test_a_rule_without_a_registry_that_the_server_knows_says_what_to_do(cache: 
         cache.get(repository="elsewhere/pause", imageTag="3")
 
 
-def test_names_that_no_other_registry_has_are_not_asked_for(cache: Cache) -> None:
-    cache.manifest(imageTag="1")
-    cache.upstream.asked.clear()
+def test_names_that_no_other_registry_has_are_not_asked_for(digesting: Cache) -> None:
+    digesting.manifest(imageTag="1")
+    digesting.upstream.asked.clear()
     for image, code in (
         ({"imageTag": ".."}, "ImageNotFound"),
         ({"imageTag": "a" * 129}, "ImageNotFound"),
@@ -216,8 +235,8 @@ def test_names_that_no_other_registry_has_are_not_asked_for(cache: Cache) -> Non
         ({"imageDigest": "sha512:" + "0" * 128}, "ImageNotFound"),
         ({"imageDigest": "nonsense"}, "InvalidImageDigest"),
     ):
-        assert cache.failure(**image) == code
-    assert cache.upstream.asked == []
+        assert digesting.failure(**image) == code
+    assert digesting.upstream.asked == []
 
 
 def test_a_repository_outside_every_rule_is_missing_as_ever(cache: Cache) -> None:

@@ -14,6 +14,7 @@ from ecrdrag.errors import AuthError
 from ecrdrag.localecr import LocalEcr, Settings
 from tests.fake_upstream import FakeUpstream
 from tests.localecr import ACCOUNT, REGION, client
+from tests.vaults import keep_login, secrets_client
 
 SECRET = f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:ecr-pullthroughcache/hub-abc123"
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/cache"
@@ -37,9 +38,16 @@ def api(ecr: LocalEcr) -> Iterator[ECRClient]:
         yield api
 
 
-def test_a_rule_is_described_as_it_was_created(api: ECRClient) -> None:
+@pytest.fixture
+def secret(ecr: LocalEcr) -> str:
+    """The ARN of a secret that a rule can have."""
+    with secrets_client(ecr) as secrets:
+        return keep_login(secrets, "hub")
+
+
+def test_a_rule_is_described_as_it_was_created(api: ECRClient, secret: str) -> None:
     created = api.create_pull_through_cache_rule(
-        ecrRepositoryPrefix="docker.io", upstreamRegistryUrl="registry-1.docker.io", credentialArn=SECRET
+        ecrRepositoryPrefix="docker.io", upstreamRegistryUrl="registry-1.docker.io", credentialArn=secret
     )
     (found,) = api.describe_pull_through_cache_rules()["pullThroughCacheRules"]
     assert found["createdAt"] == created["createdAt"] == found["updatedAt"]
@@ -48,7 +56,7 @@ def test_a_rule_is_described_as_it_was_created(api: ECRClient) -> None:
         "upstreamRegistryUrl": "registry-1.docker.io",
         "upstreamRegistry": "docker-hub",
         "upstreamRepositoryPrefix": "ROOT",
-        "credentialArn": SECRET,
+        "credentialArn": secret,
         "registryId": ACCOUNT,
     }
     for shown in (created, found):
@@ -160,15 +168,23 @@ def test_rules_come_in_pages_and_by_name(api: ECRClient) -> None:
         api.describe_pull_through_cache_rules(ecrRepositoryPrefixes=["c1", "gone"])
 
 
-def test_an_update_changes_the_secret_and_nothing_else(api: ECRClient) -> None:
+def test_an_update_changes_the_secret_and_nothing_else(ecr: LocalEcr, api: ECRClient, secret: str) -> None:
     created = api.create_pull_through_cache_rule(
-        ecrRepositoryPrefix="hub", upstreamRegistryUrl="registry-1.docker.io", credentialArn=SECRET
+        ecrRepositoryPrefix="hub", upstreamRegistryUrl="registry-1.docker.io", credentialArn=secret
     )
-    updated = api.update_pull_through_cache_rule(ecrRepositoryPrefix="hub", credentialArn=f"{SECRET}2")
-    assert updated["credentialArn"] == f"{SECRET}2"
+    with secrets_client(ecr) as secrets:
+        other = keep_login(secrets, "other")
+    updated = api.update_pull_through_cache_rule(ecrRepositoryPrefix="hub", credentialArn=other)
+    assert updated["credentialArn"] == other
     (found,) = api.describe_pull_through_cache_rules()["pullThroughCacheRules"]
     assert found["createdAt"] == created["createdAt"] <= found["updatedAt"] == updated["updatedAt"]
-    assert (found["upstreamRegistryUrl"], found["credentialArn"]) == ("registry-1.docker.io", f"{SECRET}2")
+    assert (found["upstreamRegistryUrl"], found["credentialArn"]) == ("registry-1.docker.io", other)
+
+
+def test_an_update_of_nothing_is_refused(api: ECRClient) -> None:
+    api.create_pull_through_cache_rule(ecrRepositoryPrefix="cache", upstreamRegistryUrl="quay.io")
+    with pytest.raises(api.exceptions.InvalidParameterException, match="either credential arn or role arn"):
+        api.update_pull_through_cache_rule(ecrRepositoryPrefix="cache")
 
 
 def test_a_deleted_rule_is_gone(api: ECRClient) -> None:

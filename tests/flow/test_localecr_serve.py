@@ -63,11 +63,17 @@ def test_its_environment_is_all_that_a_client_needs(tmp_path: Path, monkeypatch:
         for name, value in server.environment.items():
             monkeypatch.setenv(name, value)
         session = boto3.session.Session()
-        with closing(session.client("ecr")) as api, closing(session.client("ecr-public", "us-east-1")) as public:
+        with (
+            closing(session.client("ecr")) as api,
+            closing(session.client("ecr-public", "us-east-1")) as public,
+            closing(session.client("secretsmanager")) as secrets,
+        ):
+            secret = secrets.create_secret(Name="mine", SecretString="x")
             created = api.create_repository(repositoryName="app")["repository"]
             in_public = public.create_repository(repositoryName="app")["repository"]
     assert in_public["repositoryArn"] == "arn:aws:ecr-public::210987654321:repository/app"
     assert created["repositoryArn"] == "arn:aws:ecr:eu-west-1:210987654321:repository/app"
+    assert secret["ARN"].startswith("arn:aws:secretsmanager:eu-west-1:210987654321:secret:mine-")
     assert server.environment["AWS_REGION"] == server.environment["AWS_DEFAULT_REGION"] == "eu-west-1"
 
 

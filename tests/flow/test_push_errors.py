@@ -77,8 +77,8 @@ ARCHIVES: dict[str, Callable[[], bytes]] = {
 }
 
 TABLE: list[tuple[str, list[str], dict[str, str], int, str]] = [
-    ("good", [f"{HOST}/no/such:1"], {}, 4, "aws ecr create-repository --registry-id 123456789012 --region us-west-2"),
-    ("good", [f"{HOST}/no/such:1"], {}, 4, "--repository-name no/such`, or run the same command again with"),
+    ("good", [f"{HOST}/no/such:1"], {}, 4, f"create it with `ecrdrag repo create {HOST}/no/such`"),
+    ("good", [f"{HOST}/no/such:1"], {}, 4, f"repo create {HOST}/no/such`, or run the same command again with"),
     (
         "good",
         [TO, "--image", "nope"],

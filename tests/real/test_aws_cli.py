@@ -132,8 +132,34 @@ def test_it_sets_a_policy_and_tags_of_a_repository(ecr: Ask, name: str) -> None:
     assert ecr("list-tags-for-resource", *arn) == {"tags": [{"Key": "team", "Value": "a"}]}
 
 
-def test_it_makes_and_deletes_a_pull_through_cache_rule(aws: Tool, ecr: Ask) -> None:
-    secret = f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:ecr-pullthroughcache/dockerpullsecret-test-xxxxxx"
+def test_it_keeps_a_secret(aws: Tool, tmp_path: Path) -> None:
+    (tmp_path / "login.json").write_text('{"username": "me", "accessToken": "word"}')
+    name, value = "ecr-pullthroughcache/dockerpullsecret", f"file://{tmp_path}/login.json"
+
+    def secrets(*arguments: str) -> Any:
+        return json.loads(aws("secretsmanager", *arguments, "--output", "json") or "null")
+
+    created = secrets("create-secret", "--name", name, "--secret-string", value)
+    described = secrets("describe-secret", "--secret-id", name)
+    assert (described["ARN"], described["VersionIdsToStages"]) == (
+        created["ARN"],
+        {created["VersionId"]: ["AWSCURRENT"]},
+    )
+    assert [one["Name"] for one in secrets("list-secrets")["SecretList"]] == [name]
+    read = secrets("get-secret-value", "--secret-id", created["ARN"])
+    assert json.loads(read["SecretString"]) == {"username": "me", "accessToken": "word"}
+    said = aws.refusal("secretsmanager", "create-secret", "--name", name, "--secret-string", value)
+    assert "(ResourceExistsException) when calling the CreateSecret operation: The operation failed" in said
+    deleted = secrets("delete-secret", "--secret-id", name, "--force-delete-without-recovery")
+    assert deleted["ARN"] == created["ARN"]
+    said = aws.refusal("secretsmanager", "describe-secret", "--secret-id", name)
+    assert "(ResourceNotFoundException)" in said
+
+
+def test_it_makes_and_deletes_a_pull_through_cache_rule(aws: Tool, ecr: Ask, tmp_path: Path) -> None:
+    (tmp_path / "login.json").write_text('{"username": "me", "accessToken": "word"}')
+    keep = ("create-secret", "--name", "ecr-pullthroughcache/rule", "--query", "ARN", "--output", "text")
+    secret = aws("secretsmanager", *keep, "--secret-string", f"file://{tmp_path}/login.json").strip()
     prefix = ("--ecr-repository-prefix", "docker-hub")
     upstream = ("--upstream-registry-url", "registry-1.docker.io", "--credential-arn", secret)
     ecr("create-pull-through-cache-rule", *prefix, *upstream)

@@ -11,7 +11,8 @@ import pytest
 from tests.images import index_of
 from tests.real.conftest import Tool
 from tests.real.local import REGISTRY, Local
-from tests.real.shelf import ACCOUNT, KINDS, NAME, Archive, Shelf, busybox_image, small_image
+from tests.real.shelf import ACCOUNT, KINDS, NAME, REGION, Archive, Shelf, busybox_image, small_image
+from tests.vaults import keep_login, secrets_client_for
 
 pytestmark = pytest.mark.real
 
@@ -150,11 +151,14 @@ def test_layers_of_another_repository_are_mounted_when_the_account_has_that(
     engine("image", "rm", *names)
 
 
-def test_docker_pulls_through_a_rule_what_another_registry_has(engine: Tool, local: Local, shelf: Shelf) -> None:
+def test_docker_pulls_through_a_rule_what_another_registry_has(
+    engine: Tool, local: Local, carried: Local, shelf: Shelf
+) -> None:
+    keys = (local.environment["AWS_ACCESS_KEY_ID"], local.environment["AWS_SECRET_ACCESS_KEY"])
+    with secrets_client_for(local.environment["AWS_ENDPOINT_URL_SECRETS_MANAGER"], keys, region=REGION) as secrets:
+        arn = keep_login(secrets, "test", "AWS", carried.login.read_text().strip())
     local.ecr.create_pull_through_cache_rule(
-        ecrRepositoryPrefix="docker.io",
-        upstreamRegistryUrl="registry-1.docker.io",
-        credentialArn=f"arn:aws:secretsmanager:us-west-2:{ACCOUNT}:secret:ecr-pullthroughcache/test-a1b2c3",
+        ecrRepositoryPrefix="docker.io", upstreamRegistryUrl="registry-1.docker.io", credentialArn=arn
     )
     digest = shelf.busybox("oci", "tag").digest
     assert _pull(engine, f"{local.host}/docker.io/my/app/oci:1.2") == (digest, "hello oci\n")

@@ -104,11 +104,18 @@ def test_an_unknown_command_is_a_usage_error(arguments: list[str], capsys: pytes
 
 
 @pytest.mark.parametrize("name", cli.COMMANDS)
-def test_every_command_has_help(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_command_has_help_and_so_has_each_of_a_group(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main([name, "--help"]) == 0
     out = capsys.readouterr().out
-    assert out.startswith(f"usage: ecrdrag {name}")
-    assert "--verbose" in out
+    assert out.startswith(f"usage: ecrdrag {name} ")
+    group = re.findall(r"^    ([a-z]+)(?:  .*)?$", out.partition("\n  COMMAND\n")[2].partition("\n\n")[0], re.MULTILINE)
+    for command in group:
+        assert f"\n    {command}" in out
+        assert cli.main([name, command, "--help"]) == 0
+        help_of = capsys.readouterr().out
+        assert help_of.startswith(f"usage: ecrdrag {name} {command} ")
+        assert "--verbose" in help_of
+    assert bool(group) != ("--verbose" in out)
 
 
 def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:

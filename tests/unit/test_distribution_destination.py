@@ -141,7 +141,7 @@ def test_at_ecr_a_blob_without_bytes_never_is_missing_nor_asked_for(registry: Re
 # The repository
 
 
-CREATE = "aws ecr create-repository --registry-id 123456789012 --region eu-west-1 --repository-name team/app"
+CREATE = "ecrdrag repo create 123456789012.dkr.ecr.eu-west-1.amazonaws.com/team/app"
 CREATE_PUBLIC = "aws ecr-public create-repository --region us-east-1 --repository-name app"
 
 

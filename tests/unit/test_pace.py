@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from ecrdrag.content import Turns
 from ecrdrag.errors import BusyError, NotFoundError, TransferError, TransientError
-from ecrdrag.transfer.pace import FIRST_WINDOW, HOLD, HOLD_AFTER_CUT, SETTLING, WINDOW, Pace, PacedTurn, Paces
+from ecrdrag.transfer.pace import FIRST_WINDOW, HOLD, HOLD_AFTER_CUT, SETTLING, WINDOW, Pace, PacedTurn, Paces, Ticket
 
 PATIENCE = 20  # seconds that a test waits for what must happen
 TICK = 0.002  # seconds
@@ -348,6 +348,20 @@ def test_an_increase_lets_those_in_who_wait() -> None:
         turn.moved(1000)
     thread.join(PATIENCE)
     assert not thread.is_alive()
+
+
+def test_short_calls_of_which_one_always_waits_are_no_pause() -> None:
+    clock = Clock()
+    pace = Pace(2, clock)
+    turn = PacedTurn(pace, pace.enter())
+    for _ in range(3):
+        pace.waiting.append(next_one := Ticket())
+        clock.now += 1.0
+        turn.moved(1)
+        pace.leave()
+        assert next_one.era is not None
+        turn = PacedTurn(pace, next_one.era)
+    assert pace.limit == 2
 
 
 def test_abort_ends_all_waits_and_there_are_no_turns_any_more() -> None:

@@ -76,6 +76,20 @@ def test_the_login_is_the_one_that_docker_has(tmp_path: Path, monkeypatch: pytes
             upstreams["quay.io"].check()
 
 
+def test_the_login_of_a_rule_goes_before_the_one_that_docker_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("DOCKER_AUTH_CONFIG", raising=False)
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    with scripted() as registry:
+        registry.replies["/v2/"] = guarded(Reply(b"{}"), "Basic bWU6d29yZA==", "Basic")
+        (tmp_path / "config.json").write_text(json.dumps({"auths": {registry.host: {"auth": "eW91OndvcmQ="}}}))
+        with upstreams_of([("quay.io", registry.url)]) as upstreams:
+            upstreams["quay.io"].logged_in("me", "word").check()
+            with pytest.raises(AuthError):
+                upstreams["quay.io"].check()
+
+
 def test_upstreams_need_no_good_aws_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_PROFILE", "nobody")
     with upstreams_of([("quay.io", "http://a.test")]) as found:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pytest
 
 from ecrdrag.content import Digest
-from ecrdrag.errors import IntegrityError, TransferError, TransientError, UnsupportedError
+from ecrdrag.errors import AuthError, IntegrityError, TransferError, TransientError, UnsupportedError
 from ecrdrag.manifest import DOCKER_LIST, DOCKER_MANIFEST, MAX_MANIFEST_SIZE, OCI_INDEX, OCI_MANIFEST
 from ecrdrag.registry.client import RegistryClient
 from ecrdrag.registry.upstream import UpstreamRegistry
-from tests.scripted_registry import Registry, Reply, scripted
+from tests.scripted_registry import Keys, Registry, Reply, guarded, scripted
 
 RAW = b'{"schemaVersion": 2}'
 DIGEST = Digest.of(RAW)
@@ -99,6 +100,39 @@ def test_a_manifest_without_end_is_refused(registry: Registry, upstream: Upstrea
     registry.replies[MANIFEST] = Reply(b" " * (MAX_MANIFEST_SIZE + 1), chunked=True)
     with pytest.raises(UnsupportedError):
         upstream.manifest("team/app", "1")
+
+
+def test_somebody_else_is_asked_for_with_a_client_of_ones_own_and_once(registry: Registry) -> None:
+    registry.replies[MANIFEST] = guarded(Reply(RAW), "Basic bWU6d29yZA==", "Basic")
+    with ExitStack() as stack:
+        upstream = UpstreamRegistry(
+            stack.enter_context(RegistryClient(registry.url)),
+            lambda login: stack.enter_context(RegistryClient(registry.url, keyring=Keys(login))),
+        )
+        mine = upstream.logged_in("me", "word")
+        assert mine.manifest("team/app", "1")[0] == RAW
+        for other in (upstream, upstream.logged_in("me", "other")):
+            with pytest.raises(AuthError):
+                other.manifest("team/app", "1")
+        assert upstream.logged_in("me", "word") is mine
+
+
+def test_a_registry_that_knows_no_way_to_ask_as_somebody_else_says_so(upstream: UpstreamRegistry) -> None:
+    with pytest.raises(UnsupportedError, match="another login"):
+        upstream.logged_in("me", "word")
+
+
+def test_an_abort_ends_what_everybody_does_from_then_on(registry: Registry) -> None:
+    with ExitStack() as stack:
+        upstream = UpstreamRegistry(
+            stack.enter_context(RegistryClient(registry.url)),
+            lambda login: stack.enter_context(RegistryClient(registry.url, keyring=Keys(login))),
+        )
+        before = upstream.logged_in("me", "word")
+        upstream.abort()
+        for one in (upstream, before, upstream.logged_in("you", "word")):
+            with pytest.raises(TransferError, match="stopped"):
+                one.check()
 
 
 def test_an_abort_ends_what_the_client_does(upstream: UpstreamRegistry) -> None:

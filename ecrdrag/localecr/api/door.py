@@ -11,7 +11,7 @@ from uuid import uuid4
 from ecrdrag.localecr.api.call import Caller
 from ecrdrag.localecr.api.refusals import Refusal
 from ecrdrag.localecr.api.registry import Registry
-from ecrdrag.localecr.api.services import ECR, SERVICES
+from ecrdrag.localecr.api.services import ECR, SERVICES, Service
 from ecrdrag.localecr.api.signature import SignatureCheck
 from ecrdrag.localecr.api.wire import CONTENT_TYPE, read_json, write_output, write_refusal
 from ecrdrag.localecr.web.exchange import Answer, BodyTooLarge, Request
@@ -29,20 +29,20 @@ class Api:
     def __call__(self, request: Request) -> Answer:
         """Answer one call, whatever it is."""
         target = request.headers.get("X-Amz-Target", "")
-        name = target.rpartition(".")[2]
+        prefix, _, name = target.rpartition(".")
+        service = next((one for one in SERVICES if prefix == one.target_prefix), ECR)
         try:
-            return Answer(200, _headers(), self._run(request, target), name)
+            return Answer(200, _headers(), self._run(request, target, service), name)
         except Refusal as refusal:
             summary = f"{name or 'no operation'} {refusal.shape}"
-            return Answer(refusal.status, _headers(), write_refusal(refusal), summary)
+            return Answer(refusal.status, _headers(), write_refusal(refusal, service.name), summary)
 
-    def _run(self, request: Request, target: str) -> bytes:
+    def _run(self, request: Request, target: str, service: Service) -> bytes:
         try:
             body = self._read(request)
         except BodyTooLarge:
             raise Refusal("RequestEntityTooLargeException", "Request Entity Too Large", status=413) from None
         prefix, _, name = target.rpartition(".")
-        service = next((one for one in SERVICES if prefix == one.target_prefix), ECR)
         signed = self._signatures.signed(request, body, self._registry.clock(), service.signing_name)
         if prefix != service.target_prefix or name not in service.model.operation_names:
             raise Refusal(

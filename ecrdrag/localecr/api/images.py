@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from ecrdrag.localecr.api import documents, pullthrough
@@ -71,7 +71,8 @@ def describe_images(call: Call) -> Mapping[str, object]:
     with call.store.metadata.read() as records:
         repository = call.repository(records).id
         if call.image_names:
-            details = [_details(call, records, repository, image) for image in _named(call, records, repository)]
+            named = _named(call, records, repository)
+            details = _details(call, named, {one.digest: records.tags(repository, one.digest) for one in named})
             return {"imageDetails": [one for one in details if _passes(one, wanted)]}
         (after,) = call.page_start(1)
         found = records.images(
@@ -83,8 +84,8 @@ def describe_images(call: Call) -> Mapping[str, object]:
             limit=call.page_limit,
         )
         page, token = call.page(found, lambda image: [image.digest])
-        details = [_details(call, records, repository, image) for image in page]
-    return {"imageDetails": details, "nextToken": token}
+        tags = records.tags_between(repository, page[0].digest, page[-1].digest) if page else {}
+    return {"imageDetails": _details(call, page, tags), "nextToken": token}
 
 
 def batch_delete_image(call: Call) -> Mapping[str, object]:
@@ -153,21 +154,24 @@ def _passes(details: Mapping[str, object], wanted: Parameters) -> bool:
     )
 
 
-def _details(call: Call, records: Records, repository: int, image: Image) -> dict[str, object]:
+def _details(call: Call, images: Sequence[Image], tags: Mapping[str, list[str]]) -> list[dict[str, object]]:
+    """Describe images, whose tags are given by digest."""
+    place = {"registryId": call.account, "repositoryName": call.key.name}
+    return [{**place, **_described(image, call.now), "imageTags": tags.get(image.digest) or None} for image in images]
+
+
+def _described(image: Image, now: float) -> dict[str, object]:
     return {
-        "registryId": call.account,
-        "repositoryName": call.key.name,
         "imageDigest": image.digest,
-        "imageTags": records.tags(repository, image.digest) or None,
         "imageSizeInBytes": image.size,
         "imagePushedAt": image.pushed,
         "imageManifestMediaType": image.media_type,
         "artifactMediaType": image.artifact_type or None,
         "lastRecordedPullTime": image.pulled_at or None,
         "subjectManifestDigest": image.subject or None,
-        "imageStatus": image.status(call.now),
+        "imageStatus": image.status(now),
         "lastArchivedAt": image.archived_at or None,
-        "lastActivatedAt": (image.activated_at or None) if image.activated_at <= call.now else None,
+        "lastActivatedAt": (image.activated_at or None) if image.activated_at <= now else None,
     }
 
 

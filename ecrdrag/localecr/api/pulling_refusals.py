@@ -54,6 +54,29 @@ def upstream_needs_role() -> Refusal:
     )
 
 
+def nothing_to_update() -> Refusal:
+    """Refuse an update without a secret and without a role: pulumi/pulumi-aws#5714."""
+    return Refusal(
+        "InvalidParameterException",
+        "Invalid input: Please set either credential arn or role arn to update the credentials",
+    )
+
+
+def credential_not_found(reason: str) -> Refusal:
+    """Refuse a secret that isn't there: entigolabs/entigo-infralib#1645."""
+    return Refusal("SecretNotFoundException", reason)
+
+
+def credential_inaccessible(reason: str) -> Refusal:
+    """Refuse a secret that is another account's, or marked for deletion."""
+    return Refusal("UnableToAccessSecretException", reason)
+
+
+def credential_unreadable(reason: str) -> Refusal:
+    """Refuse a secret under a customer's key."""
+    return Refusal("UnableToDecryptSecretValueException", reason)
+
+
 def no_upstream_image(reason: str) -> Refusal:
     """Refuse an image, in the words of the model's documentation of the error; which AWS says is not public."""
     return Refusal(

@@ -28,8 +28,9 @@ from ecrdrag.localecr.api.call import Call
 from ecrdrag.localecr.api.documents import Document
 from ecrdrag.localecr.api.lookup import NOT_FOUND, Failure, find
 from ecrdrag.localecr.api.pulling_refusals import no_upstream_image, no_upstream_layer
-from ecrdrag.localecr.api.rules import Rule, no_upstream, rule_for
+from ecrdrag.localecr.api.rules import Rule, rule_for
 from ecrdrag.localecr.api.upstream import Upstream
+from ecrdrag.localecr.api.upstream_logins import registry_of
 from ecrdrag.localecr.names import ImageName
 from ecrdrag.localecr.settings import HOUR
 from ecrdrag.localecr.storage.blobs import ALGORITHM
@@ -125,19 +126,25 @@ def fetch_layer(call: Call, digest: str) -> bool:
         layer = _descriptor(call, records, digest) if rule else None
     if rule is None or layer is None:
         return False
-    registry = call.upstreams.find(rule.url)
-    if registry is None:
-        raise no_upstream_layer(no_upstream(rule.url))
-    origin = _Origin(registry, rule.upstream_name(call.key.name))
     try:
+        origin = _origin(call, rule)
         call.upstreams.once(("layer", call.key, digest), lambda: _bring_layer(call, origin, layer))
     except EcrdragError as error:
         raise no_upstream_layer(str(error)) from error
     return True
 
 
+def _origin(call: Call, rule: Rule) -> _Origin:
+    return _Origin(registry_of(call, rule.url, rule.credential), rule.upstream_name(call.key.name))
+
+
 def _is_due(call: Call, records: Records, name: ImageName) -> bool:
-    """Tell whether upstream is to be asked: for what isn't here, and for a tag that is when a day has passed."""
+    """Tell whether upstream is to be asked: for what isn't here, and for a tag that is when a day has passed.
+
+    A digest, with a tag or without, brings nothing: aws/containers-roadmap#2837.
+    """
+    if name.digest and not call.settings.digest_pulls:
+        return False
     repository = records.repository(call.key)
     found = find(records, repository.id if repository else 0, ImageName(tag=name.tag) if name.tag else name)
     if isinstance(found, Failure):
@@ -158,11 +165,8 @@ def _is_stored_by(digest: str) -> bool:
 def _pull(call: Call, rule: Rule, name: ImageName) -> Failure | None:
     """Ask upstream for one image; return why it is still missing, if it is."""
     reference = name.tag or Digest.parse(name.digest)
-    registry = call.upstreams.find(rule.url)
     try:
-        if registry is None:
-            raise UnsupportedError(no_upstream(rule.url))
-        origin = _Origin(registry, rule.upstream_name(call.key.name))
+        origin = _origin(call, rule)
         call.upstreams.once(("image", call.key, reference), lambda: _bring(call, origin, name, reference))
     except EcrdragError as error:
         if _has(call, name):

@@ -53,16 +53,16 @@ class Registry:
                 templates.create_on_push(call)
             return operation(call)
         except Refusal as refusal:
-            if refusal.shape in {shape.name for shape in service.operation_model(name).error_shapes}:
+            if refusal.shape in service.errors_of(name):
                 raise
             _log.exception("%s raised an error that it can't have", name)
         except Exception:  # noqa: BLE001 - whatever it is, the client gets an answer
             _log.exception("%s failed", name)
-        raise Refusal("ServerException", f"The local ECR failed in {name}; its log says why", status=500)
+        raise Refusal(service.failure, f"The local ECR failed in {name}; its log says why", status=500)
 
     def call(self, name: str, document: object, caller: Caller, service: Service = ECR) -> Call:
         """Check an operation's input; raise Refusal."""
-        parameters = check_input(service.operation_model(name), document)
+        parameters = check_input(service.operation_model(name), document, service.refuse_input)
         if self.settings.read_only and not name.startswith(_READING):
             raise Refusal(
                 "AccessDeniedException",

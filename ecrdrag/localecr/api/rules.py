@@ -1,6 +1,6 @@
 """Own pull-through cache rules: created, described, updated, deleted, validated, and found for a repository.
 
-The API enters, and the pull through. Secrets Manager isn't emulated: a credentialArn is stored and not read.
+The API enters, and the pull through.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from ecrdrag.errors import EcrdragError
 from ecrdrag.localecr.api.call import Call, Operation
 from ecrdrag.localecr.api.prefixes import ROOT, closest, key_of
 from ecrdrag.localecr.api.pulling_refusals import (
+    nothing_to_update,
     rule_exists,
     rule_not_found,
     too_many_rules,
@@ -23,6 +24,7 @@ from ecrdrag.localecr.api.pulling_refusals import (
     upstream_needs_secret,
 )
 from ecrdrag.localecr.api.refusals import invalid_parameter
+from ecrdrag.localecr.api.upstream_logins import check_credential, registry_of
 from ecrdrag.localecr.names import RepositoryKey
 from ecrdrag.localecr.storage.records import Records, Setting
 from ecrdrag.localecr.storage.settings import Value
@@ -64,6 +66,8 @@ class Rule:
     prefix: str
     url: str
     upstream_prefix: str
+    credential: str = ""
+    """The ARN of the secret that says who it is there; empty for none."""
 
     def upstream_name(self, name: str) -> str:
         """Return what a repository is called upstream: user guide, "Customizing repository prefixes"."""
@@ -76,8 +80,7 @@ def rule_for(records: Records, key: RepositoryKey) -> Rule | None:
     found = closest(records.registry_settings(key.registry, KIND), key.name)
     if found is None:
         return None
-    upstream_prefix = key_of(str(found.value[_UPSTREAM_PREFIX]))
-    return Rule(found.name, str(found.value[_URL]), upstream_prefix)
+    return _rule(found)
 
 
 def create_pull_through_cache_rule(call: Call) -> Mapping[str, object]:
@@ -95,6 +98,7 @@ def create_pull_through_cache_rule(call: Call) -> Mapping[str, object]:
             raise rule_exists(call.registry, prefix)
         if len(records.registry_settings(call.registry, KIND)) >= call.settings.max_rules:
             raise too_many_rules(call.settings.max_rules)
+        check_credential(call, records)
         records.put_registry_setting(call.registry, KIND, value, call.now, prefix)
     return _describe(call, Setting(prefix, value, call.now, call.now), _CREATED)
 
@@ -120,6 +124,9 @@ def update_pull_through_cache_rule(call: Call) -> Mapping[str, object]:
     given = call.parameters.raw()
     with call.store.metadata.write() as records:
         rule = _find(call, records, prefix)
+        if not any(name in given for name in _MEMBERS):
+            raise nothing_to_update()
+        check_credential(call, records)
         value: Value = {**rule.value, **{name: given[name] for name in _MEMBERS if name in given}}
         records.put_registry_setting(call.registry, KIND, value, call.now, prefix)
         rule = _find(call, records, prefix)
@@ -139,21 +146,13 @@ def validate_pull_through_cache_rule(call: Call) -> Mapping[str, object]:
     """Ask the upstream registry, and say what came of it."""
     with call.store.metadata.read() as records:
         rule = _find(call, records, key_of(call.parameters.text(_PREFIX)))
-    failure = _ask(call, str(rule.value[_URL]))
+    failure = _ask(call, _rule(rule))
     return {**_describe(call, rule, _VALIDATED), "isValid": not failure, "failure": failure or None}
 
 
-def no_upstream(url: str) -> str:
-    """Say that this server doesn't know where a registry is."""
-    return f"This local ECR doesn't know where {url} is: start it with --upstream {url}=URL"
-
-
-def _ask(call: Call, url: str) -> str:
-    upstream = call.upstreams.find(url)
-    if upstream is None:
-        return no_upstream(url)
+def _ask(call: Call, rule: Rule) -> str:
     try:
-        upstream.check()
+        registry_of(call, rule.url, rule.credential).check()
     except EcrdragError as error:
         return str(error)
     return ""
@@ -186,6 +185,11 @@ def _find(call: Call, records: Records, prefix: str) -> Setting:
     if found is None:
         raise rule_not_found(call.registry, prefix)
     return found
+
+
+def _rule(stored: Setting) -> Rule:
+    upstream_prefix = key_of(str(stored.value[_UPSTREAM_PREFIX]))
+    return Rule(stored.name, str(stored.value[_URL]), upstream_prefix, str(stored.value.get("credentialArn", "")))
 
 
 def _describe(call: Call, rule: Setting, members: tuple[str, ...]) -> dict[str, object]:

@@ -25,6 +25,10 @@ from ecrdrag.localecr.api import (
     repositories,
     rules,
     scanning,
+    secret_lists,
+    secret_lives,
+    secret_tags,
+    secrets,
     statuses,
     storage_class,
     tagging,
@@ -32,8 +36,9 @@ from ecrdrag.localecr.api import (
     tokens,
 )
 from ecrdrag.localecr.api.call import Operation
-from ecrdrag.localecr.api.refusals import unsupported_command
-from ecrdrag.localecr.api.wire import service_model
+from ecrdrag.localecr.api.refusals import invalid_parameter, unsupported_command
+from ecrdrag.localecr.api.secret_refusals import invalid_value
+from ecrdrag.localecr.api.wire import Refuse, service_model
 from ecrdrag.localecr.names import PUBLIC
 
 GAPS: Final[Mapping[str, str]] = MappingProxyType(
@@ -52,6 +57,38 @@ GAPS: Final[Mapping[str, str]] = MappingProxyType(
     }
 )
 """Operations of ECR that aren't emulated, and why not."""
+SECRET_GAPS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        **dict.fromkeys(
+            ("CancelRotateSecret", "RotateSecret"), "it has no functions that could give a secret another value"
+        ),
+        **dict.fromkeys(
+            (
+                "AssociateCrossAccountReplica",
+                "DisassociateCrossAccountReplica",
+                "RemoveRegionsFromReplication",
+                "ReplicateSecretToRegions",
+                "StopReplicationToReplica",
+            ),
+            "it keeps a secret in one account and region",
+        ),
+        **dict.fromkeys(
+            (
+                "DeleteResourcePolicy",
+                "GetResourcePolicy",
+                "ListResourcePolicies",
+                "PutResourcePolicy",
+                "ValidateResourcePolicy",
+            ),
+            "everybody with a key pair of an account may use all of its secrets",
+        ),
+        **dict.fromkeys(
+            ("BatchGetSecretValue", "GetRandomPassword", "ListSecretVersionIds", "UpdateSecretVersionStage"),
+            "it keeps secrets for pull-through cache rules, which need no more than the other operations",
+        ),
+    }
+)
+"""Operations of Secrets Manager that aren't emulated, and why not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +100,11 @@ class Service:
     gaps: Mapping[str, str]
     home: str = ""
     """The only region whose API answers, for all registries in public; empty where each region has its own."""
+    common: frozenset[str] = frozenset()
+    """Errors that each operation has beside those that the model names with it."""
+    refuse_input: Refuse = invalid_parameter
+    failure: str = "ServerException"
+    """The error that says that the server is at fault."""
 
     @property
     def model(self) -> ServiceModel:
@@ -84,6 +126,10 @@ class Service:
         if self.home and region != self.home:
             raise unsupported_command(operation, self.home)
         return PUBLIC if self.home else region
+
+    def errors_of(self, name: str) -> frozenset[str]:
+        """Name the errors that an operation can have."""
+        return self.common | {shape.name for shape in self.operation_model(name).error_shapes}
 
     def operation_model(self, name: str) -> OperationModel:
         """Return the model of an operation that the service has."""
@@ -115,4 +161,14 @@ ECR: Final = Service(
     GAPS,
 )
 ECR_PUBLIC: Final = Service("ecr-public", MappingProxyType(public.OPERATIONS), MappingProxyType({}), home=public.HOME)
-SERVICES: Final = (ECR, ECR_PUBLIC)
+SECRETS_MANAGER: Final = Service(
+    "secretsmanager",
+    MappingProxyType(
+        {**secrets.OPERATIONS, **secret_lists.OPERATIONS, **secret_lives.OPERATIONS, **secret_tags.OPERATIONS}
+    ),
+    SECRET_GAPS,
+    common=frozenset({"ValidationException"}),  # Secrets Manager API reference, "Common Error Types"
+    refuse_input=invalid_value,
+    failure="InternalServiceError",
+)
+SERVICES: Final = (ECR, ECR_PUBLIC, SECRETS_MANAGER)

@@ -21,6 +21,10 @@ class Upstream(Protocol):
     asked, and IntegrityError or UnsupportedError when what it answers is of no use.
     """
 
+    def logged_in(self, username: str, password: str) -> Upstream:
+        """Return the same registry, asked as somebody else."""
+        ...
+
     def check(self) -> None:
         """Ask whether it is there and lets us in."""
         ...

@@ -1,4 +1,4 @@
-"""Own AWS JSON 1.1: requests read and checked, answers written, both by botocore's own model of ECR.
+"""Own AWS JSON 1.1: requests read and checked, answers written, both by botocore's own model of a service.
 
 The API and the operations may enter.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Final
 
@@ -38,8 +38,20 @@ _PYTHON_TYPES: Final[Mapping[str, type]] = {
     "map": dict,
     "blob": str,
 }
+_CONTAINERS: Final = ("structure", "list", "map")
 # Smithy 2.0, "Simple types": integer has 32 bits, long has 64.
 _LARGEST: Final[Mapping[str, int]] = {"integer": 2**31 - 1, "long": 2**63 - 1}
+
+Refuse = Callable[[str, str], Refusal]
+"""Says no to a value: where it is in the input, and what it must be."""
+
+
+class _Unfit(Exception):  # noqa: N818 - a reason, which each service words in its own way
+    """A value that the model doesn't allow: where it is, and what it must be."""
+
+    def __init__(self, place: str, constraint: str) -> None:
+        super().__init__(f"{place} {constraint}")
+        self.place, self.constraint = place, constraint
 
 
 class Parameters:
@@ -112,12 +124,15 @@ def read_json(raw: bytes) -> object:
         raise Refusal("SerializationException", "The request body is not valid JSON") from None
 
 
-def check_input(operation: OperationModel, document: object) -> Parameters:
-    """Check the input of an operation; raise SerializationException or InvalidParameterException."""
+def check_input(operation: OperationModel, document: object, refuse: Refuse = invalid_parameter) -> Parameters:
+    """Check the input of an operation; raise SerializationException, or what refuse makes of a bad value."""
     shape = operation.input_shape
     if shape is None:
         return Parameters({})
-    return _structure(document, shape, "")
+    try:
+        return _structure(document, shape, "")
+    except _Unfit as unfit:
+        raise refuse(unfit.place, unfit.constraint) from None
 
 
 def write_output(operation: OperationModel, output: Mapping[str, object]) -> bytes:
@@ -126,9 +141,17 @@ def write_output(operation: OperationModel, output: Mapping[str, object]) -> byt
     return json.dumps(_write(output, shape) if shape else {}, separators=(",", ":")).encode()
 
 
-def write_refusal(refusal: Refusal) -> bytes:
-    """Serialise an error as AWS JSON 1.1 does, its members beside __type and message."""
-    return json.dumps({"__type": refusal.shape, "message": refusal.message, **refusal.members}).encode()
+def write_refusal(refusal: Refusal, service: str = "ecr") -> bytes:
+    """Serialise an error as AWS JSON 1.1 does, its members beside __type and the text."""
+    text = {_text_member(service, refusal.shape): refusal.message}
+    return json.dumps({"__type": refusal.shape, **text, **refusal.members}).encode()
+
+
+@cache
+def _text_member(service: str, error: str) -> str:
+    """Return what a service calls the text of an error: Secrets Manager begins it with a capital."""
+    shape = next((one for one in service_model(service).error_shapes if one.name == error), None)
+    return "Message" if isinstance(shape, StructureShape) and "Message" in shape.members else "message"
 
 
 def _read(value: object, shape: Shape, place: str) -> object:
@@ -153,7 +176,7 @@ def _structure(value: object, shape: StructureShape, place: str) -> Parameters:
     prefix = f"{place}." if place else ""
     for name in shape.required_members:
         if value.get(name) is None:
-            raise invalid_parameter(prefix + name, "Member must not be null")
+            raise _Unfit(prefix + name, "Member must not be null")
     # Members that the model doesn't know are ignored, as AWS JSON servers do.
     known = {name: member for name, member in shape.members.items() if value.get(name) is not None}
     return Parameters({name: _read(value[name], member, prefix + name) for name, member in known.items()})
@@ -177,10 +200,10 @@ def _text(value: str, shape: Shape, place: str) -> str:
     # AWS's servers are Java, whose \w is ASCII.
     if pattern and not re.fullmatch(_MATCHED_PATTERN.get(shape.name, pattern), value, re.ASCII):
         printed = _PRINTED_PATTERN.get(shape.name, pattern)
-        raise invalid_parameter(place, f"must satisfy regular expression '{printed}'")
+        raise _Unfit(place, f"must satisfy regular expression '{printed}'")
     choices = shape.enum if isinstance(shape, StringShape) else []
     if choices and value not in choices:
-        raise invalid_parameter(place, f"Member must satisfy enum value set: [{', '.join(choices)}]")
+        raise _Unfit(place, f"Member must satisfy enum value set: [{', '.join(choices)}]")
     return value
 
 
@@ -196,26 +219,32 @@ def _blob(value: str, shape: Shape, place: str) -> bytes:
 def _check_length(length: int, shape: Shape, place: str, verb: str) -> None:
     smallest, largest = shape.metadata.get("min"), shape.metadata.get("max")
     if smallest is not None and length < smallest:
-        raise invalid_parameter(place, f"{verb} have length greater than or equal to {smallest}")
+        raise _Unfit(place, f"{verb} have length greater than or equal to {smallest}")
     if largest is not None and length > largest:
-        raise invalid_parameter(place, f"{verb} have length less than or equal to {largest}")
+        raise _Unfit(place, f"{verb} have length less than or equal to {largest}")
 
 
 def _check_value(value: int, shape: Shape, place: str) -> None:
     smallest, largest = shape.metadata.get("min"), shape.metadata.get("max")
     if smallest is not None and value < smallest:
-        raise invalid_parameter(place, f"Member must have value greater than or equal to {smallest}")
+        raise _Unfit(place, f"Member must have value greater than or equal to {smallest}")
     if largest is not None and value > largest:
-        raise invalid_parameter(place, f"Member must have value less than or equal to {largest}")
+        raise _Unfit(place, f"Member must have value less than or equal to {largest}")
 
 
 def _write(value: object, shape: Shape) -> object:
-    if isinstance(shape, StructureShape) and isinstance(value, Mapping):
-        return {name: _write(member, shape.members[name]) for name, member in value.items() if member is not None}
-    if isinstance(shape, ListShape) and isinstance(value, list | tuple):
-        return [_write(entry, shape.member) for entry in value]
-    if isinstance(value, int | float) and shape.type_name == "timestamp":
-        return round(value, 3)
-    if _PYTHON_TYPES.get(shape.type_name) is type(value):
+    """Hold a value to its shape; what is no structure, list or map comes first, as most of a long answer is."""
+    kind = shape.type_name
+    if _PYTHON_TYPES.get(kind) is type(value) and kind not in _CONTAINERS:
         return value
-    raise TypeError(f"{type(value).__name__} is no {shape.type_name} for {shape.name}")
+    if kind == "timestamp" and isinstance(value, int | float):
+        return round(value, 3)
+    if isinstance(shape, StructureShape) and isinstance(value, Mapping):
+        members = shape.members
+        return {name: _write(member, members[name]) for name, member in value.items() if member is not None}
+    if isinstance(shape, ListShape) and isinstance(value, list | tuple):
+        entry_shape = shape.member
+        return [_write(entry, entry_shape) for entry in value]
+    if isinstance(shape, MapShape) and isinstance(value, Mapping):
+        return {key: _write(entry, shape.value) for key, entry in value.items()}
+    raise TypeError(f"{type(value).__name__} is no {kind} for {shape.name}")

@@ -41,6 +41,7 @@ class Database:
         self._queue_lock = threading.Lock()
         self._queued = 0
         self._batch: _Batch | None = None
+        self._keep_private()
         self._writer = self._connect()
         try:
             self._prepare()
@@ -164,6 +165,12 @@ class Database:
         connection = self._connect()
         connection.execute(f"PRAGMA cache_size = {_READER_CACHE}")
         return connection
+
+    def _keep_private(self) -> None:
+        """Let nobody else read the file, which holds secrets; SQLite gives what lies beside it the same mode."""
+        self._path.touch(0o600)
+        with suppress(PermissionError):  # somebody else's file, which we may use, stays as it is
+            self._path.chmod(0o600)
 
     def _connect(self) -> sqlite3.Connection:
         # isolation_level=None: transactions begin where this room says, not where the module guesses.

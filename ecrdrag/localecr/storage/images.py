@@ -136,6 +136,16 @@ class ImageTable(Table):
         rows = self._run("SELECT name FROM tag WHERE repository = ? AND digest = ? ORDER BY name", (repository, digest))
         return [row[0] for row in rows]
 
+    def tags_between(self, repository: int, first: str, last: str) -> dict[str, list[str]]:
+        """List the tags of all images from one digest to another, both included, by digest; others are left out."""
+        found: dict[str, list[str]] = {}
+        for digest, name in self._run(
+            "SELECT digest, name FROM tag WHERE repository = ? AND digest BETWEEN ? AND ? ORDER BY digest, name",
+            (repository, first, last),
+        ):
+            found.setdefault(digest, []).append(name)
+        return found
+
     def tags_by_name(self, repository: int, *, after: str, limit: int) -> list[Tag]:
         """List tags by name, at most limit of them, from the one after a name."""
         rows = self._run(
