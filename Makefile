@@ -24,6 +24,7 @@ bench: $(VENV)/.dev
 	$(BIN)/python -m tests.bench.kinds
 	$(BIN)/python -m tests.bench.serving
 	$(BIN)/python -m tests.bench.crowd
+	$(BIN)/python -m tests.bench.everyday
 
 clean:
 	rm -rf $(VENV) .demo .bench build dist *.egg-info

@@ -14,7 +14,7 @@ from typing import Final
 from ecrdrag.cli.commands import EXIT_CODES, Subcommand
 from ecrdrag.cli.consent import add_consent_arguments, agreed
 from ecrdrag.cli.output import Column, Field, Kind, Output, add_format_arguments
-from ecrdrag.cli.planes import ALL, Planes, add_plane_arguments
+from ecrdrag.cli.planes import Planes, add_plane_arguments, reads_several
 from ecrdrag.cli.way import login_of
 from ecrdrag.control.cache_rules import (
     ROOT,
@@ -131,7 +131,7 @@ def _ls(arguments: argparse.Namespace) -> int:
         Column("CREDENTIAL", lambda one: one.credential or "none", Kind.NAME),
         Column("UPDATED", lambda one: one.updated, Kind.AGE),
     ]
-    if len(set(arguments.region)) > 1 or ALL in arguments.region:
+    if reads_several(arguments):
         columns.insert(0, Column("REGION", lambda one: one.region))
     output = Output(arguments)
     output.listing(RULES, columns, Planes(arguments).across(rules), lambda one: one.document)

@@ -28,7 +28,7 @@ _SHELLS: Final = ("bash", "zsh", "fish")
 _WHOLE: Final = "ecrdrag"
 _COMMANDS: Final = {"docker-pull": "pull", "docker-push": "push"}  # programs that are one command each: setup.cfg
 _FILES: Final = ("FILE", "ARCHIVE")  # what arguments are called that name a file
-_INSTALL: Final = "install it: pip install 'shtab>=1.13', or ecrdrag with its extra: pip install 'ecrdrag[completion]'"
+_INSTALL: Final = "install it: pip install 'shtab>=1.13'; the extra `completion` of ecrdrag brings it too"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -63,8 +63,7 @@ def _actions(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
 
 def _prepare(action: argparse.Action, file: object) -> None:
     """Say where files are completed, and leave in names what no shell takes for syntax: zsh has colons for that."""
-    shown = " ".join(action.metavar) if isinstance(action.metavar, tuple) else action.metavar or ""
-    words = re.findall(r"[A-Za-z0-9]+", shown)
+    words = re.findall(r"[A-Za-z0-9]+", str(action.metavar or ""))
     if any(word in _FILES for word in words):
         vars(action)["complete"] = file  # where shtab looks for it
     if words:

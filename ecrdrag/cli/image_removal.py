@@ -17,7 +17,7 @@ from ecrdrag.cli.names import few, image_of, repository_of
 from ecrdrag.cli.output import Answer, Field, Kind, Output, add_format_arguments
 from ecrdrag.cli.planes import Planes, add_plane_arguments
 from ecrdrag.cli.report import size_text
-from ecrdrag.control.images import Image
+from ecrdrag.control.images import Image, listing_hint
 from ecrdrag.control.plane import Plane
 from ecrdrag.control.removal import Doomed, Removed, Untagged, delete, delete_untagged, doomed, untagged
 from ecrdrag.ecr_name import EcrName
@@ -28,8 +28,9 @@ from ecrdrag.registry.ecr_api import text_of
 _DESCRIPTION: Final = """\
 Delete images, each by a tag or by its digest. By a tag only that tag is taken
 away, unless it is the last one: the image goes with it. By its digest an image
-goes with all its tags. What an index leads to stays, mostly without a tag, and
-can't be deleted before the index.
+goes with all its tags; REPO:TAG@DIGEST is the tag, if it stands for that image.
+What an index leads to stays, mostly without a tag, and can't be deleted before
+the index. An image whose tags are changed while you are asked stays as it is.
 
 With --untagged, delete what has no tag in whole repositories, but for what an
 index leads to, and what is about an image that stays, such as its signature.
@@ -101,6 +102,7 @@ def _rm(arguments: argparse.Namespace) -> int:
             for place in places:
                 place.clear()
         finally:
+            _say_unanswered(places)
             _say(output, places, arguments)
     elif not (will or arguments.dry_run):
         _say(output, places, arguments)
@@ -185,16 +187,25 @@ def _say(output: Output, places: Sequence[_Place], arguments: argparse.Namespace
     output.details(fields, document)
 
 
+def _say_unanswered(places: Sequence[_Place]) -> None:
+    """Say what may be gone, after an interrupt or a failure."""
+    for place in places:
+        if names := sorted(place.removed.unanswered):
+            repository = place.name.repository
+            where, hint = place.plane.where(repository), listing_hint(place.plane, repository)
+            log.warning("%s: no answer came about %s, which may be gone: %s", where, few(names), hint)
+
+
 def _names(places: Sequence[_Place]) -> tuple[list[str], list[str]]:
     """Name what is gone, and what has only lost a tag."""
     gone, freed = dict[str, None](), list[str]()
     for place in places:
-        lost = {one.image.digest for one in place.doomed if not one.goes}
+        taken = place.removed.has_taken(place.doomed)
         for entry in place.removed.image_ids:
-            if text_of(entry, "imageDigest") in lost:
-                freed.append(f"{place.name}:{text_of(entry, 'imageTag')}")
-            else:
+            if text_of(entry, "imageDigest") in taken:
                 gone[f"{place.name}@{text_of(entry, 'imageDigest')}"] = None
+            else:
+                freed.append(f"{place.name}:{text_of(entry, 'imageTag')}")
     return list(gone), freed
 
 

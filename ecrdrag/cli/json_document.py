@@ -16,7 +16,9 @@ from ecrdrag.cli.times import iso_text
 _INDENT: Final = 4  # as the aws CLI
 _STEP: Final = " " * _INDENT
 # Characters that a terminal obeys or hides, or that are no text by themselves; JSON has another way to write them.
-_UNSEEN: Final = re.compile("[\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]")
+_UNSEEN: Final = re.compile(
+    "[\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e007f]"
+)
 _BEYOND_ASCII: Final = re.compile("[^\x00-\x7f]")
 
 

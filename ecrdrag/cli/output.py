@@ -20,6 +20,7 @@ from ecrdrag.cli.streams import print_result
 from ecrdrag.cli.table import Column, Table
 from ecrdrag.cli.terminal import Screen
 from ecrdrag.cli.values import Kind, raw_text
+from ecrdrag.errors import UsageError
 
 __all__ = ["Answer", "Column", "Field", "Kind", "Output", "add_format_arguments"]
 
@@ -60,18 +61,18 @@ class Output:
             for text in listing_texts(member, map(document, rows)):
                 self._say(self._encodable(text), end="")
         elif self._is_tsv:
-            self._say_all("\t".join(raw_text(column.value(row)) for column in columns) for row in rows)
+            self._say_lines("\t".join(raw_text(column.value(row)) for column in columns) for row in rows)
         else:
             self._say_all(Table(columns, self._screen, self._now, is_cut=self._is_cut).lines(rows))
 
     def details(self, fields: Sequence[Field], document: Answer) -> None:
         """Print what is known of one thing."""
         if self._query:
-            self._say_found(self._query.search(plain(document)))
+            self._say_found(self._found_in(document, self._query))
         elif self._is_json:
             self._say(self._encodable(json_text(document, is_pretty=True)), hint=_DONE)
         elif self._is_tsv:
-            self._say_all(detail_rows(fields), hint=_DONE)
+            self._say_lines(detail_rows(fields), hint=_DONE)
         else:
             self._say_all(detail_lines(fields, self._screen, self._now, is_cut=self._is_cut), hint=_DONE)
 
@@ -82,13 +83,24 @@ class Output:
 
     def lines(self, lines: Iterable[str]) -> None:
         """Print plain lines as they come, whatever the arguments say."""
-        self._say_all(map(self._harmless, lines) if self._screen.is_terminal else lines, hint=_DONE)
+        self._say_lines(lines, hint=_DONE)
+
+    def _found_in(self, document: Answer, query: Query) -> object:
+        try:
+            return query.search(plain(document))
+        except UsageError as error:
+            error.hint = f"{error.hint}\n{_DONE}"
+            raise
 
     def _say_found(self, found: object) -> None:
         if self._is_tsv:
-            self._say_all(text_lines(found))
+            self._say_lines(text_lines(found))
         else:
             self._say(self._encodable(json_text(found, is_pretty=True)))
+
+    def _say_lines(self, lines: Iterable[str], hint: str = "") -> None:
+        """Print lines as they are, but for what a terminal would obey."""
+        self._say_all(map(self._harmless, lines) if self._screen.is_terminal else lines, hint)
 
     def _say_all(self, lines: Iterable[str], hint: str = "") -> None:
         for line in lines:

@@ -56,6 +56,11 @@ def add_plane_arguments(parser: argparse.ArgumentParser, *, several: bool = Fals
     add_aws_arguments(parser)
 
 
+def reads_several(arguments: argparse.Namespace) -> bool:
+    """Whether several regions are listed, so that each row says which one it is of."""
+    return ALL in arguments.region or len(set(arguments.region)) > 1
+
+
 class Planes:
     """Make the control planes of registries for one command."""
 

@@ -12,7 +12,7 @@ from typing import Final
 
 from ecrdrag.cli.commands import EXIT_CODES, Subcommand
 from ecrdrag.cli.output import Column, Field, Kind, Output, add_format_arguments
-from ecrdrag.cli.planes import ALL, Planes, add_plane_arguments
+from ecrdrag.cli.planes import Planes, add_plane_arguments, reads_several
 from ecrdrag.control.plane import Plane
 from ecrdrag.control.registry import Registry, registry
 
@@ -38,7 +38,7 @@ def _add_show_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _show(arguments: argparse.Namespace) -> int:
     output, planes = Output(arguments), Planes(arguments)
-    if len(set(arguments.region)) > 1 or ALL in arguments.region:
+    if reads_several(arguments):
         output.listing("registries", _COLUMNS, planes.across(_read), lambda one: one.document)
         return 0
     (found,) = planes.across(_read)

@@ -13,7 +13,7 @@ from typing import Final
 from ecrdrag.cli import repo_changes, repo_policies
 from ecrdrag.cli.commands import EXIT_CODES, Subcommand
 from ecrdrag.cli.output import Column, Field, Kind, Output, add_format_arguments
-from ecrdrag.cli.planes import ALL, Planes, add_plane_arguments
+from ecrdrag.cli.planes import Planes, add_plane_arguments, reads_several
 from ecrdrag.cli.progress import add_counting_arguments
 from ecrdrag.cli.repo_count import count
 from ecrdrag.cli.repo_places import places, repository_name
@@ -55,11 +55,11 @@ def _add_ls_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _ls(arguments: argparse.Namespace) -> int:
     if arguments.count:
-        return count(arguments, with_region=_is_wide(arguments))
+        return count(arguments, with_region=reads_several(arguments))
     output, planes = Output(arguments), Planes(arguments)
     region: list[Column[Repository]] = [Column("REGION", lambda one: one.region)]
     columns: list[Column[Repository]] = [
-        *(region if _is_wide(arguments) else []),
+        *(region if reads_several(arguments) else []),
         Column("NAME", lambda one: one.name, Kind.NAME),
         Column("MUTABILITY", lambda one: one.mutability),
         Column("SCAN", lambda one: one.scanning),
@@ -69,11 +69,6 @@ def _ls(arguments: argparse.Namespace) -> int:
     rows = planes.across(lambda plane: repositories(plane, arguments.pattern))
     output.listing("repositories", columns, rows, lambda one: one.document)
     return 0
-
-
-def _is_wide(arguments: argparse.Namespace) -> bool:
-    """Whether several regions are listed, so that each row says which one it is of."""
-    return ALL in arguments.region or len(set(arguments.region)) > 1
 
 
 def _add_show_arguments(parser: argparse.ArgumentParser) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -58,22 +59,23 @@ def one_by_one(
 ) -> None:
     """Take the steps in their order, and print a line for each as it is done; an error names those not taken.
 
-    As JSON they are one document, which is printed at the end, also where an error ends it too early.
+    As JSON they are one document, which is printed at the end, also where an error ends it too early; that error is
+    then the one to be told, whatever comes of the printing.
     """
     done: list[Repository] = []
     position = 0
-    is_document = wants_document(arguments)
     try:
         for position, step in enumerate(todo, 1):  # noqa: B007 - an error tells where it was
             done.append(step.take())
-            if not is_document:
+            if not wants_document(arguments):
                 output.lines([line(done[-1])])
-    except EcrdragError as error:
-        error.hint = "\n".join(filter(None, (error.hint, _left_alone(todo[position:]))))
+    except (EcrdragError, KeyboardInterrupt) as error:
+        if isinstance(error, EcrdragError):
+            error.hint = "\n".join(filter(None, (error.hint, _left_alone(todo[position:]))))
+        with suppress(EcrdragError, OSError):
+            _print_document(arguments, output, done)
         raise
-    finally:
-        if is_document and done:
-            output.details([], _document(done, several=len(arguments.repositories) > 1))
+    _print_document(arguments, output, done)
 
 
 def count_text(count: int, one: str, more: str = "") -> str:
@@ -92,6 +94,11 @@ def _left_alone(steps: Sequence[Step]) -> str:
         return ""
     more = f" and {len(steps) - _SHOWN:,} more" if len(steps) > _SHOWN else ""
     return f"left alone: {', '.join(step.where for step in steps[:_SHOWN])}{more}"
+
+
+def _print_document(arguments: argparse.Namespace, output: Output, done: Sequence[Repository]) -> None:
+    if wants_document(arguments) and done:
+        output.details([], _document(done, several=len(arguments.repositories) > 1))
 
 
 def _document(finished: Sequence[Repository], *, several: bool) -> dict[str, object]:

@@ -18,6 +18,7 @@ from ecrdrag.cli.policy_files import policy_in
 from ecrdrag.cli.repo_places import count_text, places, repository_name, wants_document
 from ecrdrag.cli.streams import tell
 from ecrdrag.cli.terminal import Screen
+from ecrdrag.control.images import ANY, images
 from ecrdrag.control.permission import unless_denied
 from ecrdrag.control.plane import Plane
 from ecrdrag.control.policies import (
@@ -118,9 +119,15 @@ def _set(arguments: argparse.Namespace, plane: Plane, name: str, wanted: PolicyT
         will = f"replace the {kind.name} of {where}"
     else:
         will = f"replace the {kind.name} of {where}, if it has one: these credentials may not read it"
-    if not agreed(arguments, [f"{will}{_EFFECTS[kind.name]}"], loses=present is not None):
+    loses = present is not None or (kind is LIFECYCLE and _may_hold_images(plane, name))
+    if not agreed(arguments, [f"{will}{_EFFECTS[kind.name]}"], loses=loses):
         return None
     return put_policy(plane, name, wanted)
+
+
+def _may_hold_images(plane: Plane, name: str) -> bool:
+    """Whether there is something that a lifecycle policy could delete."""
+    return unless_denied(lambda: next(images(plane, name, image_status=ANY), None)) is not None
 
 
 def _remove(arguments: argparse.Namespace, plane: Plane, name: str, kind: PolicyKind) -> Policy | None:
@@ -135,7 +142,7 @@ def _remove(arguments: argparse.Namespace, plane: Plane, name: str, kind: Policy
 def _present(plane: Plane, name: str, kind: PolicyKind) -> Policy:
     policy = policy_of(plane, name, kind)
     if policy is None:
-        hint = f"`ecrdrag {kind.command} {name} --set FILE` gives it one"
+        hint = f"`ecrdrag {kind.command} {plane.named(name)} --set FILE` gives it one"
         raise NotFoundError(f"{plane.where(name)} has no {kind.name}", hint=hint)
     return policy
 

@@ -73,4 +73,7 @@ def _columns(stream: TextIO) -> int | None:
 
 
 def _number(text: str) -> int | None:
-    return int(text) or None if text.isascii() and text.isdigit() else None
+    try:
+        return max(0, int(text)) or None
+    except ValueError:
+        return None

@@ -163,7 +163,7 @@ def check_possible(plane: Plane, new: NewRule) -> None:
     except (NotFoundError, AuthError):
         _check_role(plane, new)
         return
-    hint = f"`ecrdrag cache-rule delete {new.prefix}` makes room for another"
+    hint = f"`ecrdrag cache-rule delete {new.prefix}{plane.options}` makes room for another"
     raise ConflictError(f"{plane.where(new.prefix)}: there is a rule already, for {found.upstream}", hint=hint)
 
 

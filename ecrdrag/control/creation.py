@@ -31,7 +31,8 @@ def create_as_wanted(plane: Plane, name: str, wanted: Wanted) -> Repository:
     try:
         made = create(plane, name, wanted.settings)
     except AlreadyThereError as error:
-        error.hint = f"it stays as it was; `ecrdrag repo show {name}` says how that is"
+        stays = f"it stays as it is; `ecrdrag repo show {plane.named(name)}` says how that is"
+        error.hint = f"{error.hint}\n{stays}" if error.hint else stays
         raise
     for step, policy in enumerate(wanted.policies):
         try:
@@ -39,7 +40,8 @@ def create_as_wanted(plane: Plane, name: str, wanted: Wanted) -> Repository:
         except EcrdragError as error:  # noqa: PERF203 - each says what is still missing
             missing = " and its ".join(one.kind.name for one in wanted.policies[step:])
             again = "\n".join(
-                f"`ecrdrag {one.kind.command} {name} --set FILE` tries it again" for one in wanted.policies[step:]
+                f"`ecrdrag {one.kind.command} {plane.named(name)} --set FILE` tries it again"
+                for one in wanted.policies[step:]
             )
             error.locate(
                 f"{plane.where(name)} was created, but without its {missing}", hint=f"{error.hint}\n{again}".strip()

@@ -8,13 +8,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Final
 
 from ecrdrag.control.permission import unless_denied
 from ecrdrag.control.plane import Plane
 from ecrdrag.control.repositories import Repository, delete, repository
 from ecrdrag.control.usage import Usage, measure
-from ecrdrag.errors import AuthError
+from ecrdrag.errors import AuthError, ConflictError
 from ecrdrag.transfer.lookahead import in_order
+
+_CHANGED_HINT: Final = "run the same command again to see what would go now"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +36,23 @@ class Doomed:
     def delete(self, *, force: bool) -> Repository:
         """Delete it; force lets its images go, if any were seen in it or nobody knows.
 
-        Raises ConflictError where it holds images that may not go, or that came meanwhile.
+        Raises ConflictError where it holds images that may not go, or that came meanwhile: a yes is long in coming.
         """
-        seen = not isinstance(self.found, Usage) or self.found.everything > 0
-        return delete(self.plane, self.repository.name, force=force and seen)
+        if not force or isinstance(self.found, AuthError):
+            return delete(self.plane, self.repository.name, force=force)
+        if self.found.everything:
+            self._check_unchanged(self.found)
+        try:
+            return delete(self.plane, self.repository.name, force=self.found.everything > 0)
+        except ConflictError as error:
+            error.hint = _CHANGED_HINT
+            raise
+
+    def _check_unchanged(self, seen: Usage) -> None:
+        now = measure(self.plane, self.repository.name)
+        came = seen.last_push is not None and now.last_push is not None and now.last_push > seen.last_push
+        if came or now.everything > seen.everything:
+            raise ConflictError(f"{self.where}: images came into it meanwhile", hint=_CHANGED_HINT)
 
 
 def look_up(places: Sequence[tuple[Plane, str]]) -> list[Doomed]:

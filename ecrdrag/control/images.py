@@ -159,8 +159,7 @@ def not_there(plane: Plane, repository: str, image_id: Mapping[str, str]) -> Not
 
 def listing_hint(plane: Plane, repository: str) -> str:
     """Say which command lists the images of a repository."""
-    name = f"{plane.registry}/{repository}" if plane.registry else repository
-    return f"`ecrdrag image ls {name}` lists what there is"
+    return f"`ecrdrag image ls {plane.named(repository)}` lists what there is"
 
 
 def tags_in_order(found: Iterable[Image]) -> list[tuple[str, Image]]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Final, TypeVar
 
-from ecrdrag.errors import AuthError, EcrdragError, NotFoundError, TransferError, TransientError
+from ecrdrag.errors import AuthError, ConflictError, EcrdragError, NotFoundError, TransferError, TransientError
 from ecrdrag.registry.ecr_api import structures_of, text_of
 from ecrdrag.registry.ecr_errors import UnansweredError
 from ecrdrag.registry.ecr_operations import Answer, EcrOperations
@@ -25,6 +25,9 @@ _MAX_PAGES: Final = 100_000
 # may be a wrong name.
 TRIES: Final = 8
 SILENT_TRIES: Final = 4
+# What can't be done twice: where the answer to the first try is lost, the next one is refused.
+_ONCE: Final = ("Create", "Delete")
+_LOST: Final = "an earlier try was left without an answer: it may be the one that did it"
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -52,6 +55,15 @@ class Plane:
             return f"{self.registry}/{repository}" if repository else self.registry
         place = f"{self.account} in {self.region}" if self.account else self.region
         return f"{repository} in {place}" if repository else f"ECR in {place}"
+
+    def named(self, repository: str) -> str:
+        """Name a repository for the command lines in hints, which lead here wherever the reader's settings lead."""
+        return f"{self.registry}/{repository}" if self.registry else f"{repository}{self.options}"
+
+    @property
+    def options(self) -> str:
+        """Give the options, behind a blank, that lead a command here which takes no host name."""
+        return f" --region {self.region}" + (f" --registry-id {self.account}" if self.account else "")
 
     def call(self, operation: str, /, **parameters: object) -> Answer:
         """Call an operation, again while that may help; parameters that are None are left out.
@@ -88,6 +100,7 @@ class Plane:
         """Call until that brings an answer, which has the member; silence is worth fewer tries than a refusal."""
         repository = parameters.get("repositoryName")
         where = self.where(repository if isinstance(repository, str) else "")
+        silences = 0
 
         def attempt() -> Answer:
             answer = self.operations.call(operation, where, parameters)
@@ -96,12 +109,18 @@ class Plane:
             return answer
 
         def heard() -> Answer:
+            nonlocal silences
             try:
                 return self.retry.insist(attempt, operation)
             except UnansweredError as error:
                 if self.silent_tries == 1:
                     raise
+                silences += 1
                 raise TransientError(str(error), hint=error.hint) from error
+            except (ConflictError, NotFoundError) as error:
+                if silences and operation.startswith(_ONCE):
+                    error.hint = f"{error.hint}\n{_LOST}" if error.hint else _LOST
+                raise
 
         return replace(self.retry, tries=self.silent_tries).insist(heard, operation)
 

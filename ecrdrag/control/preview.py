@@ -87,7 +87,7 @@ class Preview:
 
     def images(self) -> Iterator[Marked]:
         """Yield the images that something would happen to, if there are any."""
-        if not structures_of(self.answer, "previewResults"):
+        if not structures_of(self.answer, "previewResults") and not text_of(self.answer, "nextToken"):
             return
         operation, member = "GetLifecyclePolicyPreview", "previewResults"
         for answer in self.plane.pages(operation, member, page=_PAGE, repositoryName=self.repository):

@@ -6,16 +6,19 @@ The commands enter.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Final
 
 from ecrdrag.control.images import Image, find
 from ecrdrag.control.plane import Plane
 from ecrdrag.control.stored import Stored, stored
 from ecrdrag.ecr_name import EcrName
-from ecrdrag.errors import NotFoundError, RepositoryNotFoundError
+from ecrdrag.errors import ConflictError, NotFoundError, RepositoryNotFoundError
 from ecrdrag.registry.ecr_api import structure_of, text_of
 from ecrdrag.registry.ecr_errors import AlreadyThereError
 from ecrdrag.registry.ecr_operations import Answer
+
+_AGAIN: Final = "run the same command again to see what it would move now"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +72,22 @@ def new_tags(plane: Plane, name: EcrName, tags: Iterable[str]) -> list[NewTag]:
 
 
 def put(plane: Plane, repository: str, new: Iterable[NewTag]) -> Iterator[Tagged]:
-    """Give the image its tags, one after the other; raises ConflictError where tags can't be moved."""
+    """Give the image its tags, one after the other.
+
+    Raises ConflictError where tags can't be moved, and for one that another image than was said has by now.
+    """
     for each in new:
-        yield _existing(each) if each.is_there else _put(plane, repository, each)
+        now = each if each.is_there else _looked_at_again(plane, repository, each)
+        yield _existing(now) if now.is_there else _put(plane, repository, now)
+
+
+def _looked_at_again(plane: Plane, repository: str, new: NewTag) -> NewTag:
+    """Find out who has a tag now, as somebody may have pushed while the user was asked."""
+    now = replace(new, holder=_holder(plane, repository, new.tag))
+    if now.leaves and not (new.leaves and new.leaves.digest == now.leaves.digest):
+        where = plane.where(f"{repository}:{new.tag}")
+        raise ConflictError(f"{where} was given to {now.leaves.digest} meanwhile", hint=_AGAIN)
+    return now
 
 
 def _put(plane: Plane, repository: str, new: NewTag) -> Tagged:

@@ -37,23 +37,24 @@ def in_order(name: str, tasks: Iterable[Task], do: Callable[[Task], Result], *, 
     over = threading.Event()
 
     def work() -> None:
-        while (call := calls.get()) is not None and not over.is_set():
-            _fulfil(do, *call)
-            del call  # it holds the result, which may be large
+        while _fulfil(do, calls.get(), over):
+            pass
+
+    def submit(task: Task) -> None:
+        waiting.append(Future())
+        calls.put((task, waiting[-1]))
+        _staff(threads, min(jobs, len(waiting)), name, work)
 
     failures: list[Exception] = []
     todo = _up_to_failure(tasks, failures)
     try:
         while True:
             for task in islice(todo, jobs * AHEAD - len(waiting)):
-                future: Future[Result] = Future()
-                waiting.append(future)
-                calls.put((task, future))
-                _staff(threads, min(jobs, len(waiting)), name, work)
+                submit(task)
             if not waiting:
                 break
-            if not threads and (own := calls.get()):
-                _fulfil(do, *own)
+            if not threads:
+                _fulfil(do, calls.get(), over)
             yield _result(waiting.popleft())
     finally:
         over.set()
@@ -84,11 +85,16 @@ def _staff(threads: list[threading.Thread], wanted: int, name: str, work: Callab
     threads.append(thread)
 
 
-def _fulfil(do: Callable[[Task], Result], task: Task, future: Future[Result]) -> None:
+def _fulfil(do: Callable[[Task], Result], call: tuple[Task, Future[Result]] | None, over: threading.Event) -> bool:
+    """Do a task and keep no result, which may be large; False where there is nothing to do any more."""
+    if call is None or over.is_set():
+        return False
+    task, future = call
     try:
         future.set_result(do(task))
     except BaseException as error:  # noqa: BLE001 - raised again by the reader
         future.set_exception(error)
+    return True
 
 
 def _result(future: Future[Result]) -> Result:

@@ -72,7 +72,7 @@ def test_every_reference_in_readme_is_read() -> None:
         README,
         re.MULTILINE,
     )
-    assert len(found) == 9
+    assert len(found) == 10
     for text in found:
         assert ImageReference.parse(text.replace("…", hexadecimal))
 

@@ -167,7 +167,7 @@ def test_a_rule_that_is_there_is_said_before_anything_is_done(there: Ruled) -> N
     create(there.plane, NewRule("quay", QUAY))
     with pytest.raises(ConflictError, match=r"quay in us-west-2: .* Quay \(quay.io\)") as caught:
         check_possible(there.plane, NewRule("quay", HUB))
-    assert "cache-rule delete quay" in caught.value.hint
+    assert f"`ecrdrag cache-rule delete quay --region {REGION}`" in caught.value.hint
     check_possible(there.plane, NewRule("free", HUB))
     denying(there.recorder, "DescribePullThroughCacheRules")
     check_possible(there.plane, NewRule("quay", HUB))

@@ -219,7 +219,7 @@ def test_what_is_in_the_archive_is_shown_without_what_it_is_made_of(desk: Desk) 
         (
             ["show", "my/app:nope"],
             4,
-            ["my/app in us-west-2: there is no image with tag nope", "`ecrdrag image ls my/app`"],
+            ["my/app in us-west-2: there is no image with tag nope", "`ecrdrag image ls my/app --region us-west-2`"],
         ),
         (["show", f"my/app:nope@{APP.digest}"], 4, [f"there is no image {APP.digest} with tag nope"]),
         (["show", f"{ARN}:nope"], 4, [".amazonaws.com/my/app` lists what there is"]),

@@ -98,12 +98,12 @@ def test_a_tag_that_must_stand_for_a_digest_isn_t_taken_from_another(desk: Desk,
 
 
 def test_images_of_several_repositories_go_at_once_and_failures_are_told_after(desk: Desk, api: ECRClient) -> None:
-    done = desk.run("image", "rm", "app:2.0", "app:nope", "two:1.0", "no/where:1", "two:2.0", "--yes")
+    done = desk.run("image", "rm", "app:2.0", "app:nope", "two:1.0", "no/where:1", "two:2.0", "app:nope", "--yes")
     assert done.code == 4
     assert done.out == f"deleted app@{OTHER.digest}\ndeleted two@{APP.digest}\n"
     for said in ("nope: Requested image not found", f"two in {REGION}: 2.0", f"no/where in {REGION}"):
         assert done.err.count(said) == 1
-    assert "`ecrdrag image ls app` lists what there is" in done.err
+    assert f"`ecrdrag image ls app --region {REGION}` lists what there is" in done.err
     assert left(api, "two") == {}
 
 
@@ -138,6 +138,17 @@ def test_an_index_goes_before_what_it_leads_to_which_stays_unless_named(desk: De
     assert (done.code, set(done.out.splitlines())) == (0, {f"deleted app@{INDEX.digest}", f"deleted app@{child}"})
     assert "the 4 images that it leads to stay" in done.err
     assert len(left(api)) == 2 + 3
+
+
+def test_what_is_gone_meanwhile_is_not_asked_for_again(api: ECRClient, ecr: LocalEcr, recorder: Recorder) -> None:
+    kinds.put(api, "app", INDEX, "multi")
+    with plane(ecr) as at:
+        plans, _ = doomed(at, "app", map(EcrName.parse, ["app:multi", "app:2.0"]))
+        api.batch_delete_image(repositoryName="app", imageIds=[{"imageTag": "2.0"}])
+        recorder.requests.clear()
+        delete(at, "app", plans, removed := Removed())
+    assert [one.name for one in removed.refused] == ["2.0"]
+    assert recorder.count("BatchDeleteImage") == 1
 
 
 def test_indexes_in_indexes_go_together_whatever_their_order(api: ECRClient, ecr: LocalEcr) -> None:
@@ -231,6 +242,12 @@ def test_where_all_have_a_tag_nothing_is_asked(desk: Desk, recorder: Recorder) -
     assert (done.code, done.out, done.err) == (0, "", "")
     assert desk.json("image", "rm", "--untagged", "app") == {"imageIds": [], "failures": [], "kept": []}
     assert recorder.count("BatchDeleteImage") == 0
+
+
+def test_a_signature_of_what_stays_is_kept_without_a_question(desk: Desk, api: ECRClient) -> None:
+    kinds.put(api, "app", kinds.signature(APP))
+    done = desk.run("image", "rm", "--untagged", "app")
+    assert (done.code, done.out, done.err) == (0, "kept 1 without a tag\n", "")
 
 
 def test_the_archive_is_left_alone(api: ECRClient, ecr: LocalEcr) -> None:

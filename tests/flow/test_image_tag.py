@@ -13,8 +13,10 @@ import pytest
 
 from ecrdrag.control.retagging import new_tags, put
 from ecrdrag.ecr_name import EcrName
+from ecrdrag.errors import ConflictError
 from ecrdrag.localecr import LocalEcr, Settings
 from ecrdrag.localecr.settings import SignedDigest
+from ecrdrag.localecr.web.exchange import Answer, Handler, Request
 from tests import kinds
 from tests.flow.everyday import Desk
 from tests.flow.scripts import environment_of
@@ -60,7 +62,7 @@ def tags_of(ecr: LocalEcr) -> dict[str, str]:
 def test_a_new_tag_is_given_without_a_question_and_no_layer_moves(
     desk: Desk, ecr: LocalEcr, recorder: Recorder
 ) -> None:
-    done = desk.run("image", "tag", "app:1.0", "stable", "1")
+    done = desk.run("image", "tag", "app:1.0", "stable", "1", "stable")
     assert done.code == 0, done.err
     assert done.out.splitlines() == [f"{HOST}/app:{tag}@{APP.digest}" for tag in ("stable", "1")]
     assert f"will give app@{APP.digest} in {REGION} the tag stable" in done.err
@@ -164,6 +166,30 @@ def test_a_tag_that_somebody_else_gives_meanwhile_is_there(ecr: LocalEcr) -> Non
     assert (done.existed, done.tag, done.digest, done.account) == (True, "new", str(APP.digest), ACCOUNT)
 
 
+@pytest.mark.parametrize("tag", ["new", "2.0"])
+def test_a_tag_that_another_image_gets_meanwhile_isn_t_moved(ecr: LocalEcr, tag: str) -> None:
+    third = kinds.greeter("amd64", "a third")
+    with client(ecr) as api, plane(ecr) as at:
+        new = new_tags(at, EcrName.parse("app:1.0"), [tag])
+        kinds.put(api, "app", third, tag)
+        with pytest.raises(ConflictError, match=f"app:{tag} in {REGION} was given to {third.digest} meanwhile"):
+            list(put(at, "app", new))
+    assert tags_of(ecr)[tag] == str(third.digest)
+
+
+def test_a_tag_that_is_given_at_the_same_moment_is_there(ecr: LocalEcr, recorder: Recorder) -> None:
+    def answer(request: Request, handler: Handler) -> Answer:
+        if recorder.requests[-1] == "PutImage" and recorder.count("PutImage") == 1:
+            api.put_image(repositoryName="app", imageManifest=APP.root.content.decode(), imageTag="new")
+        return handler(request)
+
+    with client(ecr) as api, plane(ecr) as at:
+        new = new_tags(at, EcrName.parse("app:1.0"), ["new"])
+        recorder.intercept = answer
+        (done,) = put(at, "app", new)
+    assert (done.existed, done.tag, done.digest) == (True, "new", str(APP.digest))
+
+
 def test_it_waits_while_aws_throttles(ecr: LocalEcr, recorder: Recorder) -> None:
     throttling(recorder, "PutImage", "BatchGetImage", times=5)
     with plane(ecr) as at:
@@ -174,7 +200,11 @@ def test_it_waits_while_aws_throttles(ecr: LocalEcr, recorder: Recorder) -> None
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        (["app:nope", "x"], 4, ["app in us-west-2: there is no image with tag nope", "`ecrdrag image ls app`"]),
+        (
+            ["app:nope", "x"],
+            4,
+            ["app in us-west-2: there is no image with tag nope", "`ecrdrag image ls app --region us-west-2`"],
+        ),
         (["nope:1", "x"], 4, ["nope in us-west-2", "`ecrdrag repo ls`"]),
         (["app:1.0", "app:2"], 2, ["a new tag stands alone", "behind the colon"]),
         (["app:1.0", "a b"], 2, ["'a b' is no tag", "1 to 128"]),

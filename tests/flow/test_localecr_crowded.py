@@ -22,6 +22,7 @@ def details(api: ECRClient, name: str, page: int) -> list[dict[str, object]]:
 def test_images_are_listed_with_all_of_their_tags_and_none_of_others(api: ECRClient, page: int) -> None:
     for name in ("my/app", "my/other"):
         api.create_repository(repositoryName=name)
+        assert details(api, name, page) == []
     given = {}
     for number in range(5):
         tags = [f"{number}-{tag}" for tag in range(number)]

@@ -141,6 +141,8 @@ def test_a_rule_without_a_secret_asks_as_nobody_in_particular(cache: Cache, secr
         '{"username": "me", "accesstoken": "t0ken"}',
         '{"username": "", "accessToken": "t0ken"}',
         '{"username": "me", "accessToken": ["t0ken"]}',
+        '{"username": "me", "accessToken": "t0ken\\ud800"}',
+        '{"username": "\\udfff", "accessToken": "t0ken"}',
     ],
     ids=lambda value: value[:40],
 )

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
+from shutil import copytree
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -113,6 +116,8 @@ def test_what_is_not_there_can_only_be_deleted_by_force(api: SecretsManagerClien
     deleted = api.delete_secret(SecretId="none", ForceDeleteWithoutRecovery=True)
     assert deleted["Name"] == "none"
     assert ":secret:none-" in deleted["ARN"]
+    again = api.delete_secret(SecretId=deleted["ARN"], ForceDeleteWithoutRecovery=True)
+    assert (again["ARN"], again["Name"]) == (deleted["ARN"], "none")
 
 
 @pytest.mark.parametrize(
@@ -143,7 +148,10 @@ def test_whatever_changes_a_secret_changes_the_time_of_its_last_change(api: Secr
         clock.now += 1
         operation(SecretId=NAME, **given)
         assert api.describe_secret(SecretId=NAME)["LastChangedDate"].timestamp() == clock.now
+    token = "0" * 32
+    api.put_secret_value(SecretId=NAME, SecretString="z", ClientRequestToken=token)
     clock.now += 1
+    api.put_secret_value(SecretId=NAME, SecretString="z", ClientRequestToken=token)  # the same call, sent again
     api.get_secret_value(SecretId=NAME)
     described = api.describe_secret(SecretId=NAME)
     assert described["LastChangedDate"].timestamp() == clock.now - 1
@@ -159,6 +167,40 @@ def test_secrets_survive_a_restart(tmp_path: Path) -> None:
         after = api.describe_secret(SecretId=arn)
         assert {**after, "ResponseMetadata": None} == {**before, "ResponseMetadata": None}
         assert api.get_secret_value(SecretId=NAME, VersionStage="AWSPREVIOUS")["SecretString"] == "1"
+
+
+def test_metadata_that_others_could_read_is_kept_from_them(tmp_path: Path) -> None:
+    with running(tmp_path / "ecr") as ecr, secrets_client(ecr) as api:
+        api.create_secret(Name=NAME, SecretString="x")
+    (tmp_path / "ecr/ecr.sqlite").chmod(0o644)
+    with running(tmp_path / "ecr"):
+        assert (tmp_path / "ecr/ecr.sqlite").stat().st_mode & 0o777 == 0o600
+
+
+def test_what_a_killed_server_left_beside_the_metadata_is_kept_from_others_too(tmp_path: Path) -> None:
+    with running(tmp_path / "ecr") as ecr, secrets_client(ecr) as api:
+        api.create_secret(Name=NAME, SecretString="x")
+        copytree(tmp_path / "ecr", tmp_path / "killed")
+    names = [tmp_path / "killed" / f"ecr.sqlite{ending}" for ending in ("", "-wal", "-shm")]
+    for name in names:
+        name.chmod(0o644)
+    with running(tmp_path / "killed") as ecr, secrets_client(ecr) as api:
+        assert api.get_secret_value(SecretId=NAME)["SecretString"] == "x"
+        assert [name.stat().st_mode & 0o777 for name in names] == [0o600] * 3
+
+
+def test_a_fault_of_the_server_is_called_as_secrets_manager_calls_its_own(
+    ecr: LocalEcr, api: SecretsManagerClient
+) -> None:
+    with closing(sqlite3.connect(ecr.data / "ecr.sqlite")) as database, database:
+        database.execute("UPDATE registry_setting SET value = '{}' WHERE kind = 'secret'")
+    with pytest.raises(ClientError) as caught:
+        api.describe_secret(SecretId=NAME)
+    assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == 500
+    assert caught.value.response["Error"] == {
+        "Code": "InternalServiceError",
+        "Message": "The local ECR failed in DescribeSecret; its log says why",
+    }
 
 
 @pytest.fixture

@@ -124,7 +124,7 @@ def test_a_repository_that_is_there_is_a_conflict_and_stays_as_it_is(api: ECRCli
     done = desk.run("repo", "create", "aa", "bb", "cc", "dd", "--immutable")
     assert (done.code, done.out) == (9, f"{HOST}/aa\n")
     assert f"bb in {REGION}: CreateRepository was refused: The repository with name 'bb' already exists" in done.err
-    assert "`ecrdrag repo show bb`" in done.err
+    assert f"`ecrdrag repo show bb --region {REGION}`" in done.err
     assert f"left alone: cc in {REGION}, dd in {REGION}\n" in done.err
     assert names(api) == ["aa", "bb"]
     assert api.describe_repositories(repositoryNames=["bb"])["repositories"][0]["imageTagMutability"] == "MUTABLE"
@@ -138,6 +138,17 @@ def test_what_was_created_before_an_error_is_in_the_json(desk: Desk) -> None:
     done = desk.run("repo", "create", "aa", "bb", "--json")
     assert done.code == 9
     assert [one["repositoryName"] for one in json.loads(done.out)["repositories"]] == ["aa"]
+
+
+def test_a_query_that_finds_the_wrong_thing_hides_neither_what_was_done_nor_why_it_ended(desk: Desk) -> None:
+    done = desk.run("repo", "create", "bb", "--query", "sort(repository)")
+    assert (done.code, done.out) == (2, "")
+    assert "--query: sort() takes" in done.err
+    assert "the command itself is done" in done.err
+    failed = desk.run("repo", "create", "aa", "bb", "cc", "--query", "sort(repositories[0])")
+    assert (failed.code, failed.out) == (9, "")
+    assert "The repository with name 'bb' already exists" in failed.err
+    assert f"left alone: cc in {REGION}" in failed.err
 
 
 @pytest.mark.parametrize(
@@ -155,7 +166,7 @@ def test_a_policy_that_can_not_be_set_leaves_a_repository_and_the_error_says_so(
     assert (done.code, done.out) == (3, "")
     assert f"aa in {REGION} was created, but without its {missing}: aa in {REGION}: {refused} was refused" in done.err
     for one in ("policy", "lifecycle"):
-        assert (f"`ecrdrag repo {one} aa --set FILE`" in done.err) == (one in again)
+        assert (f"`ecrdrag repo {one} aa --region {REGION} --set FILE`" in done.err) == (one in again)
     assert f"left alone: bb in {REGION}" in done.err
     assert names(api) == ["aa"]
 
@@ -291,8 +302,37 @@ def test_an_image_that_comes_meanwhile_does_not_go_by_a_force_that_was_meant_for
     done = desk.run("repo", "delete", "aa", "bb", "--force", "--yes")
     assert (done.code, done.out) == (9, "")
     assert f"aa in {REGION}: DeleteRepository was refused" in done.err
+    assert "run the same command again to see what would go now" in done.err
+    assert "--force" not in done.err
     assert f"left alone: bb in {REGION}" in done.err
     assert {"aa", "bb"} <= set(names(full))
+
+
+@pytest.mark.parametrize("replaced", [(), ("0",)], ids=["one more", "one for another"])
+def test_images_that_come_after_the_yes_do_not_go_with_those_that_were_seen(
+    full: ECRClient, desk: Desk, recorder: Recorder, replaced: tuple[str, ...]
+) -> None:
+    def push_meanwhile(request: Request, handler: Handler) -> Answer:
+        if request.headers.get("X-Amz-Target", "").endswith(".DeleteRepository"):
+            recorder.intercept = lambda request, handler: handler(request)
+            push_image(full, "one", tag="late")
+            for tag in replaced:
+                full.batch_delete_image(repositoryName="one", imageIds=[{"imageTag": tag}])
+        return handler(request)
+
+    recorder.intercept = push_meanwhile
+    done = desk.run("repo", "delete", "aa", "one", "bb", "--force", "--yes")
+    assert (done.code, done.out) == (9, "aa\n")
+    assert f"one in {REGION}: images came into it meanwhile" in done.err
+    assert f"left alone: bb in {REGION}" in done.err
+    assert names(full) == ["bb", "one", "three", "two"]
+
+
+def test_a_repository_named_by_its_host_is_so_in_the_commands_that_hints_name(api: ECRClient, desk: Desk) -> None:
+    elsewhere = HOST.replace(REGION, "eu-west-1")
+    for _ in range(2):
+        done = desk.run("repo", "create", f"{elsewhere}/my/app")
+    assert f"`ecrdrag repo show {elsewhere}/my/app`" in done.err
 
 
 def test_who_may_not_count_images_may_delete_and_is_told_so(full: ECRClient, desk: Desk, recorder: Recorder) -> None:

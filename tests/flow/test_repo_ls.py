@@ -109,6 +109,7 @@ def test_each_row_says_its_region_where_several_are_read(ecr: LocalEcr, api: ECR
     counts = desk.run(*arguments, "--count").out.splitlines()
     assert [line.split("\t")[:3] for line in counts] == [["eu-west-1", "bb", "0"], [REGION, "bb", "0"]]
     assert desk.run("repo", "ls", "bb", "--tsv", "--region", "eu-west-1").out.startswith("bb\t")
+    assert desk.run("repo", "ls", "bb", "--tsv", "--region", REGION, "--region", REGION).out.startswith("bb\t")
 
 
 # The count
@@ -283,7 +284,19 @@ def test_who_sees_no_progress_asks_for_no_list_of_their_own(api: ECRClient, desk
         assert recorder.count("DescribeRepositories") == 1
 
 
-def test_a_count_with_a_bar_prints_the_same(api: ECRClient, desk: Desk) -> None:
-    plain = desk.run("repo", "ls", "--count", "--tsv")
+def test_a_count_with_a_bar_prints_the_same_and_asks_how_many_there_are(
+    api: ECRClient, desk: Desk, recorder: Recorder
+) -> None:
+    plain = desk.run("repo", "ls", "--count", "--tsv", "--progress", "none")
+    recorder.requests.clear()
+    twice = threading.Event()
+
+    def notice(request: Request, handler: Handler) -> Answer:
+        if recorder.count("DescribeRepositories") == 2:
+            twice.set()
+        return handler(request)
+
+    recorder.intercept = notice
     barred = desk.run("repo", "ls", "--count", "--tsv", "--progress", "bar")
     assert (barred.code, barred.out) == (0, plain.out)
+    assert twice.wait(20)

@@ -123,7 +123,7 @@ def test_where_there_is_no_policy_the_error_says_how_to_set_one(desk: Desk, kind
         done = desk.run("repo", kind, "app", *more)
         assert (done.code, done.out) == (4, "")
         assert f"app in {REGION} has no {NAMES[kind]}\n" in done.err
-        assert f"`ecrdrag repo {kind} app --set FILE`" in done.err
+        assert f"`ecrdrag repo {kind} app --region {REGION} --set FILE`" in done.err
 
 
 @both
@@ -151,6 +151,22 @@ def test_replacing_a_policy_needs_consent(api: ECRClient, desk: Desk, recorder: 
     done = desk.run("repo", kind, "my/app", "--set", "-", "--yes", stdin=json.dumps(after))
     assert (done.code, done.out) == (0, "my/app\n")
     assert present(api, kind, "my/app") == after
+
+
+@pytest.mark.parametrize("denied", ["nothing", "DescribeImages"])
+def test_a_first_lifecycle_policy_needs_consent_where_it_may_delete_images(
+    stocked: ECRClient, desk: Desk, recorder: Recorder, denied: str
+) -> None:
+    recorder.requests.clear()
+    denying(recorder, denied)
+    text = json.dumps(LIFECYCLE)
+    refused = desk.run("repo", "lifecycle", "app", "--set", "-", stdin=text)
+    assert (refused.code, refused.out, writes(recorder)) == (2, "", [])
+    assert refused.err.startswith(f"will give app in {REGION} a lifecycle policy, as it has none{EXPIRY}\n")
+    assert "--yes" in refused.err
+    assert desk.run("repo", "policy", "app", "--set", "-", stdin=json.dumps(POLICY)).code == 0
+    assert desk.run("repo", "lifecycle", "app", "--set", "-", "--yes", stdin=text).code == 0
+    assert present(stocked, "lifecycle", "app") == LIFECYCLE
 
 
 @both
@@ -276,8 +292,8 @@ def test_a_preview_as_json_is_what_the_aws_cli_prints(stocked: ECRClient, desk: 
 def test_a_preview_without_a_file_tries_the_repositorys_own_policy(stocked: ECRClient, desk: Desk) -> None:
     none = desk.run("repo", "lifecycle", "app", "--preview")
     assert (none.code, none.out) == (4, "")
-    assert "`ecrdrag repo lifecycle app --set FILE`" in none.err
-    desk.run("repo", "lifecycle", "app", "--set", "-", stdin=json.dumps(FEWER))
+    assert f"`ecrdrag repo lifecycle app --region {REGION} --set FILE`" in none.err
+    desk.run("repo", "lifecycle", "app", "--set", "-", "--yes", stdin=json.dumps(FEWER))
     own = desk.run("repo", "lifecycle", "app", "--preview")
     assert [line.split()[-3] for line in own.out.splitlines()[1:]] == ["2", "2"]
 

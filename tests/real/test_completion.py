@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import pty
 import select
@@ -91,15 +92,14 @@ class Zsh:
     """An interactive zsh on a terminal, which completes what is typed."""
 
     def __init__(self, home: Path) -> None:
-        self._terminal, theirs = pty.openpty()
+        self._terminal, self._theirs = pty.openpty()
         opened = 'exec zsh -f -i <"$0" >"$0" 2>&1'  # whereby it is the terminal of a new session
         self._process = subprocess.Popen(
-            ["sh", "-c", opened, os.ttyname(theirs)],
+            ["sh", "-c", opened, os.ttyname(self._theirs)],
             cwd=home,
             env={"PATH": os.environ["PATH"], "HOME": str(home), "TERM": "dumb"},
             start_new_session=True,
         )
-        os.close(theirs)
         self.ask("PS1= PS2= RPS1=; unsetopt zle prompt_cr prompt_sp; setopt zle\r", "\n")
         self.ask("fpath=($PWD/functions $fpath); autoload -Uz compinit; compinit -u -D; echo rea''dy\r", "ready")
 
@@ -114,6 +114,7 @@ class Zsh:
 
     def close(self) -> None:
         os.close(self._terminal)
+        os.close(self._theirs)
         self._process.wait(_SECONDS)
 
 
@@ -152,7 +153,7 @@ def test_every_script_is_one_that_its_shell_reads(home: Path, shell: str, progra
 def test_texts_with_a_shell_s_own_signs_are_texts_to_it(
     home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], shell: str
 ) -> None:
-    def add_arguments(parser: cli.argparse.ArgumentParser) -> None:
+    def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser.add_argument("--one", metavar="gzip[:LEVEL]|none", help=f"$(touch harmed) `touch harmed` {NASTY}")
         parser.add_argument("what", metavar="<A:B> | $C", nargs="+", help=NASTY)
 

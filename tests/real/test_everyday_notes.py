@@ -37,21 +37,13 @@ LINES = {
         "aws ecr describe-repositories | jq -r '.repositories[].repositoryName'",
         "ecrdrag repo ls --tsv | cut -f1",
     ),
-    "repositories as a document": (
-        "aws ecr describe-repositories | jq --sort-keys .",
-        "ecrdrag repo ls --json | jq --sort-keys 'del(.repositories[].region)'",
-    ),
-    "images of a repository": (
-        f"{IMAGES} | jq --sort-keys .",
-        f"{OURS} --json | jq --sort-keys 'del(.imageDetails[].region)'",
-    ),
     "images by their digest and tags": (
         f"{IMAGES} | jq -r '.imageDetails[] | [.imageDigest, (.imageTags // [])[]] | @tsv'",
         f"{OURS} --tsv --query 'map(&[[imageDigest], imageTags || `[]`][], imageDetails)'",
     ),
     "images by their digest and tags, from the columns": (
-        f"{IMAGES} | jq -r '.imageDetails[] | [(.imageTags // [] | join(\",\")), .imageDigest, .imageSizeInBytes] | @tsv'",
-        f"{OURS} --tsv | cut -f1-3",
+        f"{IMAGES} | jq -r '.imageDetails[] | [(.imageTags // [] | join(\",\")), .imageDigest] | @tsv'",
+        f"{OURS} --tsv | cut -f1,2",
     ),
     "how many images there are": (
         f"for name in $({NAMES}); do echo $name $({EACH} --query 'length(imageDetails)'); done",

@@ -83,7 +83,7 @@ def test_without_shtab_it_is_said_how_to_install_it() -> None:
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (ended.returncode, ended.stdout) == (2, "")
     assert "made by shtab, which isn't installed\n  install it: pip install 'shtab>=1.13'" in ended.stderr
-    assert "ecrdrag[completion]" in ended.stderr
+    assert "the extra `completion`" in ended.stderr
 
 
 @pytest.mark.parametrize("arguments", [[], ["tcsh"], ["bash", "--program", "docker"]])

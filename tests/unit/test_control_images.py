@@ -8,6 +8,7 @@ from datetime import datetime, timedelta, timezone
 from itertools import islice
 
 import pytest
+from botocore.exceptions import ClientError
 
 from ecrdrag.control.images import Image, Order, compact, find, images, ordered, tags_in_order
 from ecrdrag.control.plane import Plane
@@ -180,9 +181,17 @@ def test_a_manifest_that_was_translated_by_tag_is_asked_for_again_by_its_digest(
 def test_a_new_tag_is_put_with_all_that_ecr_can_check() -> None:
     kept = kinds.greeter("amd64", "hello").root
     answer = {"imageId": {"imageDigest": str(kept.digest)}, "imageManifest": kept.content.decode()}
-    plane, script = plane_over(lambda _: {"image": answer})
+
+    def reply(parameters: Mapping[str, object]) -> Answer:
+        if "imageTag" not in parameters:
+            raise ClientError({"Error": {"Code": "ImageNotFoundException", "Message": "no"}}, "DescribeImages")
+        return {"image": answer}
+
+    plane, script = plane_over(reply)
     image = Stored(answer, kept.digest, parse(kept.content))
     (done,) = put(plane, "app", [NewTag("new", image, None)])
     assert (done.digest, done.existed) == (str(kept.digest), False)
     wanted = {"imageDigest": str(kept.digest), "imageTag": "new", "imageManifestMediaType": kept.media_type}
-    assert script.asked == [("PutImage", {"repositoryName": "app", "imageManifest": kept.content.decode(), **wanted})]
+    wanted |= {"repositoryName": "app", "imageManifest": kept.content.decode()}
+    looked = {"repositoryName": "app", "imageIds": [{"imageTag": "new"}]}
+    assert script.asked == [("DescribeImages", looked), ("PutImage", wanted)]

@@ -87,6 +87,18 @@ def test_a_preview_that_finds_nothing_has_no_images() -> None:
     assert len(slow.asked) == asked
 
 
+def test_a_preview_whose_first_page_is_empty_goes_on_to_the_next() -> None:
+    class Late(Slow):
+        """A registry that found nothing yet where it answers first."""
+
+        def call(self, operation: str, parameters: Mapping[str, object]) -> Mapping[str, object]:
+            answer = super().call(operation, parameters)
+            return answer if "nextToken" in parameters else {**answer, "previewResults": []}
+
+    found = preview(Late(["COMPLETE"]).plane, "app", None)
+    assert [one.digest for one in found.images()] == ["sha256:2"]
+
+
 @pytest.mark.parametrize("status", ["FAILED", "EXPIRED", "", "NEWS"])
 def test_a_preview_that_ends_otherwise_is_an_error(status: str) -> None:
     waits: list[float] = []

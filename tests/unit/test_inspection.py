@@ -35,6 +35,24 @@ def test_the_parts_of_an_index_are_told_apart() -> None:
     ]
 
 
+@pytest.mark.parametrize("left", ["platform", "annotations"])
+def test_an_attestation_is_known_by_its_platform_and_by_what_it_is_about(left: str) -> None:
+    image_itself = greeter("amd64", "x")
+    half = {left: kinds.attestation(image_itself).said[left]}
+    parcel = index([replace(image_itself, said={**image_itself.said, **half}), image_itself])
+    image = only(looked(source_of(parcel), "all"))
+    assert [(part.kind, part.platform is None) for part in image.root.parts] == [
+        (Kind.ATTESTATION, True),
+        (Kind.IMAGE, False),
+    ]
+    assert image.chosen is image.root.parts[1]
+    missing = only(looked(source_of(parcel, without=[image_itself.digest]))).root.parts
+    assert [(part.kind, part.platform is None) for part in missing] == [
+        (Kind.ATTESTATION, True),
+        (Kind.IMAGE, False),
+    ]
+
+
 def test_sizes_are_those_of_distinct_blobs() -> None:
     parcel = index([greeter("amd64", "a", shared=b"s"), greeter("arm64", "b", shared=b"s")])
     image = only(looked(source_of(parcel)))

@@ -170,13 +170,11 @@ def test_ctrl_c_ends_the_wait_for_a_result() -> None:
         gate.wait(WAIT)
 
     begun = time.monotonic()
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            next(in_order("interrupt", [1], do, jobs=1))
-            asked.wait(WAIT)  # the signal may come a moment later
-            time.sleep(0.01)
-    finally:
-        gate.set()
+    results = in_order("interrupt", [1], do, jobs=1)
+    with pytest.raises(KeyboardInterrupt):
+        next(results)
+    gate.set()
+    assert asked.is_set()
     assert time.monotonic() - begun < WAIT / 2
 
 
@@ -203,7 +201,7 @@ def test_fewer_threads_than_jobs_do_as_well(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_a_result_that_was_read_is_held_by_nobody_here() -> None:
-    results = in_order("large", range(20), lambda task: [task], jobs=2)
+    results = in_order("large", [1], lambda task: [task], jobs=1)
     first = next(results)
     assert eventually(lambda: sys.getrefcount(first) == 2)
-    assert sum(1 for _ in results) == 19
+    assert list(results) == []

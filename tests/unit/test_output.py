@@ -85,7 +85,7 @@ def test_columns_says_how_wide_a_pipe_is_and_no_trunc_shortens_nothing(
     assert capsys.readouterr().out.split("\n")[1] == "my/app  1.2, latest  1.2 GiB  3 days ago"
 
 
-@pytest.mark.parametrize("columns", ["", "0", "-5", "wide", "²"])
+@pytest.mark.parametrize("columns", ["", "0", "-5", "wide", "²", "9" * 5000])
 def test_columns_that_are_no_number_say_nothing(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, columns: str
 ) -> None:
@@ -270,6 +270,16 @@ def test_a_full_disk_is_an_error_of_its_own(monkeypatch: pytest.MonkeyPatch) -> 
 def test_json_and_tsv_exclude_each_other() -> None:
     with pytest.raises(SystemExit):
         output("--json", "--tsv")
+
+
+def test_details_are_one_document_as_json_and_lines_of_tabs_as_tsv(capsys: pytest.CaptureFixture[str]) -> None:
+    fields, document = [Field("Last push", MOMENT, Kind.AGE)], {"repository": {"lastPush": "é"}}
+    output("--json").details(fields, document)
+    assert capsys.readouterr().out == json.dumps(document, indent=4, ensure_ascii=False) + "\n"
+    output("--tsv").details(fields, document)
+    assert capsys.readouterr().out == "last-push\t2026-11-21T15:27:53.057000+00:00\n"
+    output().details(fields, document)
+    assert capsys.readouterr().out.startswith("Last push:  ")
 
 
 def test_a_bad_query_is_found_before_anything_is_asked() -> None:

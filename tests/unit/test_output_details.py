@@ -30,6 +30,13 @@ def test_values_stand_below_each_other() -> None:
     ]
 
 
+def test_a_moment_that_is_no_age_is_said_alone_and_an_age_that_is_no_moment_as_it_is() -> None:
+    assert lines_of(Field("At", NOW), Field("On", "Monday", Kind.AGE)) == [
+        "At:  2026-11-21T15:27:53+00:00",
+        "On:  Monday",
+    ]
+
+
 @pytest.mark.parametrize(("size", "said"), [(1288490188, "1.2 GiB (1288490188 bytes)"), (12, "12 B"), (0, "0 B")])
 def test_sizes_are_said_for_people_and_to_the_byte(size: int, said: str) -> None:
     assert lines_of(Field("Size", size, Kind.SIZE)) == [f"Size:  {said}"]
@@ -70,7 +77,7 @@ def test_a_policy_is_shown_as_json() -> None:
 
 
 def test_several_lines_are_indented_below_their_title() -> None:
-    assert lines_of(Field("Text", "a\n\n  b\n"), Field("Next", "c")) == ["Text:", "  a", "", "    b", "Next:  c"]
+    assert lines_of(Field("Text", "a  \n\n  b\n"), Field("Next", "c")) == ["Text:", "  a", "", "    b", "Next:  c"]
 
 
 def test_what_could_steer_a_terminal_is_escaped() -> None:

@@ -17,7 +17,7 @@ from typing import TextIO
 
 import pytest
 
-from ecrdrag.cli.output import Column, Kind, Output, add_format_arguments
+from ecrdrag.cli.output import Column, Field, Kind, Output, add_format_arguments
 from ecrdrag.cli.progress import add_counting_arguments, counting
 from ecrdrag.cli.terminal import Screen
 
@@ -115,6 +115,21 @@ def test_plain_lines_can_not_steer_a_terminal_and_keep_their_form() -> None:
     with terminal_of(40) as terminal:
         Output(arguments_of()).lines(["{\n\t\x1b[31m\n}"])
         assert terminal.shown().replace("        ", "\t") == "{\n\t\\x1b[31m\n}\n"
+
+
+@pytest.mark.parametrize("options", [("--tsv",), ("--tsv", "--query", "names[].[name]"), ("--json",)])
+def test_lines_for_programs_can_not_steer_a_terminal_either(options: tuple[str, ...]) -> None:
+    for evil in ("\x1b]0;x\x07", "\x9b1m", "\u202e", "\u061c", "\xad", "\u180e", "\ufff9", "\U000e0041"):
+        with terminal_of(40) as terminal:
+            Output(arguments_of(*options)).listing("names", NAMES, [evil], lambda name: {"name": name})
+            assert not set(evil) & set(terminal.shown()) - set("0123456789;xm]")
+            Output(arguments_of(*options)).details([Field("Name", evil)], {"names": [{"name": evil}]})
+            assert not set(evil) & set(terminal.shown()) - set("0123456789;xm]")
+
+
+def test_what_a_query_picks_goes_into_a_pipe_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    Output(arguments_of("--tsv", "--query", "text")).details([], {"text": "a\n\t\x1b\u202e"})
+    assert capsys.readouterr().out == "a\n\t\x1b\u202e\n"
 
 
 def test_rows_stay_whole_beside_a_bar() -> None:

@@ -207,6 +207,25 @@ def test_a_service_that_is_out_of_order_is_asked_again(status: int) -> None:
     assert names_of(plane_of(script)) == ["a"]
 
 
+@pytest.mark.parametrize(
+    ("operation", "code", "is_told"),
+    [
+        ("CreateRepository", "RepositoryAlreadyExistsException", True),
+        ("DeleteRepository", "RepositoryNotFoundException", True),
+        ("DescribeImages", "RepositoryNotFoundException", False),
+        ("DeleteRepository", "AccessDeniedException", False),
+    ],
+)
+def test_what_was_done_by_a_try_whose_answer_was_lost_is_not_said_to_be_somebody_elses(
+    operation: str, code: str, is_told: bool
+) -> None:
+    for first, told in ((SILENT, is_told), (BUSY, False)):
+        with pytest.raises(errors.EcrdragError) as caught:
+            plane_of(Script([first, refused(code)])).call(operation, repositoryName="app")
+        assert code in str(caught.value)
+        assert ("an earlier try was left without an answer" in caught.value.hint) == told
+
+
 @pytest.mark.parametrize("error", [refused("RepositoryNotFoundException"), refused("AccessDeniedException")])
 def test_a_refusal_that_stays_one_is_not_asked_again(error: ClientError) -> None:
     script = Script([error])
@@ -275,6 +294,22 @@ def test_one_s_own_account_is_asked_for() -> None:
 )
 def test_messages_say_where_in_the_user_s_words(account: str | None, registry: str, repository: str, said: str) -> None:
     assert plane_of(Script([]), account=account, registry=registry).where(repository) == said
+
+
+@pytest.mark.parametrize(
+    ("account", "registry", "named", "options"),
+    [
+        (None, "", "my/app --region us-west-2", " --region us-west-2"),
+        (ACCOUNT, "", f"my/app --region us-west-2 --registry-id {ACCOUNT}", None),
+        (ACCOUNT, "host", "host/my/app", None),
+    ],
+)
+def test_commands_in_hints_lead_to_the_same_registry(
+    account: str | None, registry: str, named: str, options: str | None
+) -> None:
+    plane = plane_of(Script([]), account=account, registry=registry)
+    assert plane.named("my/app") == named
+    assert plane.options == (options or f" --region us-west-2 --registry-id {ACCOUNT}")
 
 
 def test_calls_side_by_side_come_in_order_and_at_the_pace_of_their_operation() -> None:

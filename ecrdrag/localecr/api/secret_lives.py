@@ -56,8 +56,10 @@ def _delete_at_once(call: Call) -> Mapping[str, object]:
         found = vault.find(records, call.registry, wanted, call.now)
         if found:
             vault.forget(records, call.registry, found.name)
-    arn = found.arn if found else vault.new_arn(call.registry, wanted)
-    return {"ARN": arn, "Name": found.name if found else wanted, "DeletionDate": call.now}
+    if found:
+        return {"ARN": found.arn, "Name": found.name, "DeletionDate": call.now}
+    arn = wanted if vault.is_arn(wanted) else vault.new_arn(call.registry, wanted)
+    return {"ARN": arn, "Name": vault.name_in(arn), "DeletionDate": call.now}
 
 
 OPERATIONS: Final[Mapping[str, Operation]] = {

@@ -81,8 +81,10 @@ def put_secret_value(call: Call) -> Mapping[str, object]:
     if version is None:
         raise no_value()
     with call.store.metadata.write() as records:
-        secret = _changed(usable(call, records), version)
-        replace(secret, changed=call.now).keep(records, call.registry, call.now)
+        found = usable(call, records)
+        secret = _changed(found, version)
+        if secret is not found:
+            replace(secret, changed=call.now).keep(records, call.registry, call.now)
     kept = secret.by_id(version.id) or version
     return {**_answer(secret, kept), "VersionStages": list(kept.stages)}
 

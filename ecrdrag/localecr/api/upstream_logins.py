@@ -54,8 +54,13 @@ class _Login:
         if not isinstance(found, dict):
             return None
         username, token = found.get("username"), found.get("accessToken")
-        is_login = isinstance(username, str) and isinstance(token, str) and bool(username and token)
+        is_login = _is_text(username) and _is_text(token)
         return cls(str(username), str(token)) if is_login else None
+
+
+def _is_text(value: object) -> bool:
+    """Recognise what can be sent: JSON may hold halves of surrogate pairs, which UTF-8 hasn't."""
+    return isinstance(value, str) and bool(value) and not any("\ud800" <= each <= "\udfff" for each in value)
 
 
 def check_credential(call: Call, records: Records) -> None:

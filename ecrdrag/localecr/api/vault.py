@@ -134,6 +134,12 @@ def is_arn(text: str) -> bool:
     return _ARN.fullmatch(text) is not None
 
 
+def name_in(arn: str) -> str:
+    """Read the name in the ARN of a secret, whole or in part."""
+    match = _ARN.fullmatch(arn)
+    return _SUFFIX.sub("", match["rest"]) if match else ""
+
+
 def new_arn(registry: RegistryKey, name: str) -> str:
     """Make the ARN of a new secret; another one of the same name has another."""
     letters = string.ascii_letters + string.digits

@@ -167,10 +167,15 @@ class Database:
         return connection
 
     def _keep_private(self) -> None:
-        """Let nobody else read the file, which holds secrets; SQLite gives what lies beside it the same mode."""
+        """Let nobody else read the file, which holds secrets, or what a killed process left beside it.
+
+        What SQLite makes there has the same mode.
+        """
         self._path.touch(0o600)
-        with suppress(PermissionError):  # somebody else's file, which we may use, stays as it is
-            self._path.chmod(0o600)
+        for ending in ("", "-wal", "-shm"):
+            # Somebody else's file, which we may use, stays as it is.
+            with suppress(PermissionError, FileNotFoundError):
+                self._path.with_name(f"{self._path.name}{ending}").chmod(0o600)
 
     def _connect(self) -> sqlite3.Connection:
         # isolation_level=None: transactions begin where this room says, not where the module guesses.
