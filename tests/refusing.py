@@ -38,6 +38,16 @@ def throttling(recorder: Recorder, *operations: str, times: int | None = None) -
     _refusing(recorder, operations, _throttled, left.take)
 
 
+def missing(recorder: Recorder, operation: str, shape: str, *, times: int | None = None) -> None:
+    """Answer an operation as if something weren't there, by the name of an error of the model."""
+
+    def refuse(request: Request, operation: str) -> Answer:
+        request.body.read_all(_LIMIT)
+        return _refusal(shape, "it is not there", operation)
+
+    _refusing(recorder, (operation,), refuse, _Left(times).take)
+
+
 def allowing(recorder: Recorder) -> None:
     """Let everything through again."""
     recorder.intercept = lambda request, handler: handler(request)

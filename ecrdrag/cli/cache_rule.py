@@ -180,7 +180,7 @@ def _create_with_login(arguments: argparse.Namespace, plane: Plane, new: NewRule
 def _create_with_secret(plane: Plane, new: NewRule, arn: str) -> Rule:
     """Create a rule; where that fails, let the error say that the secret is there, and how to go on with it."""
     try:
-        return create(plane, new)
+        return create(plane, new, has_new_secret=True)
     except EcrdragError as error:
         folder = "" if new.upstream_prefix == ROOT else f" --upstream-prefix {new.upstream_prefix}"
         go_on = f"ecrdrag cache-rule create {new.prefix} --upstream {new.upstream.url}{folder} --region {plane.region}"

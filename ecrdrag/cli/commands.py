@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Final, Protocol, runtime_checkable
 
 EXIT_CODES: Final = """\
-exit codes: 0 done, 2 usage, 3 credentials, 4 not found, 5 given up, 7 a file can't be read or written, 9 conflict,
-70 a bug, 130 interrupted, 141 closed pipe
+exit codes: 0 done, 2 usage, 3 credentials, 4 not found, 5 given up, 7 a file can't be read or written, 8 unsupported,
+9 conflict, 70 a bug, 130 interrupted, 141 closed pipe
 """
 
 

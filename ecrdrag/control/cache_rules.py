@@ -12,7 +12,7 @@ from typing import Final
 
 from ecrdrag.control.plane import Plane
 from ecrdrag.control.upstreams import Needs, Upstream
-from ecrdrag.errors import AuthError, ConflictError, EcrdragError, NotFoundError, UsageError
+from ecrdrag.errors import AuthError, ConflictError, EcrdragError, NotFoundError, TransientError, UsageError
 from ecrdrag.naming import REPOSITORY
 from ecrdrag.registry.ecr_api import structures_of, text_of, time_of
 from ecrdrag.registry.ecr_endpoints import registry_host
@@ -25,6 +25,7 @@ ROOT: Final = "ROOT"
 
 # PullThroughCacheRuleRepositoryPrefix: ECR's model, botocore data/ecr/2015-09-21/service-2.json.
 _LENGTHS: Final = range(2, 31)
+_UNSEEN: Final = "SecretNotFoundException"
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,9 +168,21 @@ def check_possible(plane: Plane, new: NewRule) -> None:
     raise ConflictError(f"{plane.where(new.prefix)}: there is a rule already, for {found.upstream}", hint=hint)
 
 
-def create(plane: Plane, new: NewRule) -> Rule:
-    """Create a rule."""
-    return Rule(plane.call("CreatePullThroughCacheRule", **new.parameters), plane.region)
+def create(plane: Plane, new: NewRule, *, has_new_secret: bool = False) -> Rule:
+    """Create a rule.
+
+    ECR may see a secret only some seconds after it was stored (entigolabs/entigo-infralib#1645), which is waited for.
+    """
+
+    def attempt() -> Rule:
+        try:
+            return Rule(plane.call("CreatePullThroughCacheRule", **new.parameters), plane.region)
+        except NotFoundError as error:
+            if has_new_secret and _UNSEEN in str(error):
+                raise TransientError(str(error), hint=error.hint) from error
+            raise
+
+    return plane.retry.insist(attempt, f"the rule {plane.where(new.prefix)}")
 
 
 def validate(plane: Plane, prefix: str) -> Rule:

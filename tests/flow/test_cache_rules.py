@@ -28,7 +28,7 @@ from ecrdrag.registry.auth import Login
 from tests.flow.ruled import HOST, NAME, OTHER, TOKEN, Ruled, ruled
 from tests.localecr import ACCOUNT, REGION
 from tests.planes import at_once, plane
-from tests.refusing import denying, throttling
+from tests.refusing import denying, missing, throttling
 
 THEIRS = f"{OTHER}.dkr.ecr.us-west-2.amazonaws.com"
 OURS = f"{ACCOUNT}.dkr.ecr.eu-west-1.amazonaws.com"
@@ -235,6 +235,15 @@ def test_throttling_is_waited_out_and_makes_one_secret(there: Ruled) -> None:
         place = place_for(patient, there.secrets, NAME)
         arn = keep(patient, there.secrets, place, LOGIN, description="")
     assert [one["ARN"] for one in there.vault.list_secrets()["SecretList"]] == [arn]
+
+
+def test_a_new_secret_that_ecr_sees_late_is_waited_for_and_no_other(there: Ruled) -> None:
+    new = NewRule("hub", HUB, secret_arn=stored(there))
+    missing(there.recorder, "CreatePullThroughCacheRule", "SecretNotFoundException", times=3)
+    with plane(there.ecr, retry=at_once(3)) as patient:
+        with pytest.raises(NotFoundError, match="SecretNotFoundException"):
+            create(patient, new)
+        assert create(patient, new, has_new_secret=True).prefix == "hub"
 
 
 def test_a_secret_whose_answer_was_lost_is_asked_for_once_more_and_made_once(there: Ruled) -> None:
