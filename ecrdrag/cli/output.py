@@ -37,7 +37,8 @@ def add_format_arguments(parser: argparse.ArgumentParser) -> None:
     forms.add_argument("--json", action="store_true", help="as one JSON document, with the members of the AWS API")
     forms.add_argument("--tsv", action="store_true", help="a line for each, its values separated by tabs")
     group.add_argument("--query", metavar="JMESPATH", help="what this picks of the JSON document, as JSON or --tsv")
-    group.add_argument("--no-trunc", action="store_true", help="shorten nothing that is wider than the terminal, or than COLUMNS if that is set")
+    whole = "shorten nothing that is wider than the terminal, or than COLUMNS if that is set"
+    group.add_argument("--no-trunc", action="store_true", help=whole)
 
 
 class Output:
