@@ -83,7 +83,7 @@ def run(arguments: argparse.Namespace) -> int:
         image=arguments.image,
         referrers=arguments.referrers,
     )
-    look = _in_archive if _is_archive(arguments.name) else _in_registry
+    look = _in_archive if is_archive(arguments.name) else _in_registry
     found = look(arguments, options)
     if isinstance(found, bytes):
         write_result(found)
@@ -131,7 +131,7 @@ def _in_registry(arguments: argparse.Namespace, options: InspectOptions) -> Insp
         return inspect_reference(reference, source, options)
 
 
-def _is_archive(name: str) -> bool:
+def is_archive(name: str) -> bool:
     """Tell an archive from a reference: what is there, or is written as a path; what nobody calls an image, too."""
     if _PATHS.match(name) or os.path.lexists(name):
         return True

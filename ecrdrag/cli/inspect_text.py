@@ -170,7 +170,7 @@ class _Shown:
         if steps and layers and not any(step.layer is not None for step in steps):
             yield f"the history has another number of layers than these {len(layers)}: it doesn't say what made which"
         if hosts := _hosts(layers):
-            yield self._screen.shown(f"foreign layers need not be in a registry; they lie at {', '.join(hosts)}")
+            yield self._screen.shown(_cut(f"foreign layers need not be in a registry; they lie at {', '.join(hosts)}"))
 
     def _files(self, layers: Sequence[Layer]) -> Iterator[str]:
         columns: list[Column[tuple[int, Layer]]] = [

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import statistics
 import sys
 import tempfile
@@ -113,10 +114,9 @@ def counting(folder: Path, options: argparse.Namespace) -> None:
     with served(folder) as measure:
         results = measure(ways, options.runs)
     print_table(results, options.repositories)
-    one = results[ways[0]].seconds
-    for loop in ways[-2:]:
-        seconds = scaled(loop, results)
-        print(f"\n{loop.name}: {seconds / one:,.0f} times the seconds of {ways[0].name}.")
+    for loop in (way for way in ways if way.name in (LOOP, XARGS)):
+        ratio = scaled(loop, results) / results[ways[0]].seconds
+        print(f"\n{loop.name}: {ratio:,.0f} times the seconds of {ways[0].name}.")
 
 
 def side_by_side(folder: Path, options: argparse.Namespace) -> None:
@@ -132,22 +132,18 @@ def listing(folder: Path, options: argparse.Namespace) -> None:
     ways = []
     for region, images in zip((LONG, LONGEST), options.long, strict=True):
         fill(folder, region, 1, images)
-        for words in (("--tsv",), ("--tsv", "--sort", "none"), ("--tsv", "--sort", "name"), ()):
-            command = ours("image", "ls", _ONLY, *words)
+        for words in (("--tsv", "--sort", "name"), ("--tsv",), ()):
             name = f"{images:,} images: image ls {' '.join(words) or '(for people)'}"
-            ways.append(Way(name, command, region, images + (not words)))
-        tags = ours("tags", _ONLY)
-        ways.append(Way(f"{images:,} images: tags", tags, region, images))
-        query = ("--query", "imageDetails[].[imageDigest]", "--output", "text")
-        describe = ("aws", "ecr", "describe-images", "--repository-name", _ONLY, *query)
-        ways.append(Way(f"{images:,} images: aws ecr describe-images", describe, region, images))
+            ways.append(Way(name, ours("image", "ls", _ONLY, *words), region, images + (not words)))
+        ways += [Way(f"{images:,} images: tags", ours("tags", _ONLY), region, images), *as_listed(region, images)]
     with served(folder) as measure:
         print_table(measure(ways, options.runs), 0)
 
 
 def far(folder: Path, options: argparse.Namespace) -> None:
-    """Count in an ECR whose every answer takes a while: how many calls run at once decides."""
+    """Count in an ECR whose every answer takes a while: how many calls run at once decides, and how much is asked."""
     fill(folder, FEWER, options.fewer, options.images)
+    fill(folder, LONG, 1, options.long[0])
     images = options.fewer * options.images
     ways = [
         Way(f"-j {jobs}", ours("repo", "ls", "--count", "--tsv", "-j", str(jobs)), FEWER, images, counted_in_lines)
@@ -155,8 +151,11 @@ def far(folder: Path, options: argparse.Namespace) -> None:
     ]
     with served(folder, "--latency", str(_LATENCY)) as measure:
         results = measure([*ways, *loops(FEWER, options.fewer, options)], options.runs)
-    print(f"{options.fewer:,} repositories of {options.images} images, {_LATENCY} ms before every answer.\n")
+        listed = measure(as_listed(LONG, options.long[0]), options.runs)
+    print(f"{_LATENCY} ms before every answer. {options.fewer:,} repositories of {options.images} images:\n")
     print_table(results, options.fewer)
+    print("\nOne repository:\n")
+    print_table(listed, 0)
 
 
 def throttled(folder: Path, options: argparse.Namespace) -> None:
@@ -214,6 +213,8 @@ def count(name: str, options: argparse.Namespace, *words: str) -> Way:
 
 def loops(region: str, repositories: int, options: argparse.Namespace) -> list[Way]:
     """Give what people do without us: names, then a call for each; and the names alone, to scale it by."""
+    if not shutil.which("aws"):
+        return []
     sample = repositories if options.whole_loop else min(options.sample, repositories)
     images = sample * options.images
     head = f"{_NAMES} | head -n {sample}"
@@ -224,6 +225,17 @@ def loops(region: str, repositories: int, options: argparse.Namespace) -> list[W
         Way(LOOP, ("bash", "-c", each), region, images, sum_of_lines, sample / repositories),
         Way(XARGS, ("bash", "-c", eight), region, images, sum_of_lines, sample / repositories),
     ]
+
+
+def as_listed(region: str, images: int) -> list[Way]:
+    """Give what lists the images of the only repository of a region in ECR's order: ours, and the aws CLI."""
+    listed = ours("image", "ls", _ONLY, "--tsv", "--sort", "none")
+    ways = [Way(f"{images:,} images: image ls --tsv --sort none", listed, region, images)]
+    query = ("--query", "imageDetails[].[imageDigest]", "--output", "text")
+    if aws := shutil.which("aws"):
+        described = (aws, "ecr", "describe-images", "--repository-name", _ONLY, *query)
+        ways.append(Way(f"{images:,} images: aws ecr describe-images", described, region, images))
+    return ways
 
 
 def total(options: argparse.Namespace) -> int:

@@ -202,6 +202,8 @@ def test_tabs_have_a_line_for_each_thing(user: User) -> None:
         ((f"{APP}:one", "--config"), 2, "--raw"),
         ((f"{APP}:one", "--raw", "--json"), 2, "--raw"),
         ((f"{APP}:one", "--raw", "--query=x"), 2, "--raw"),
+        ((f"{APP}:one", "--raw", "--tsv"), 2, "--raw"),
+        ((f"{APP}:one", "--raw", "--referrers"), 2, "--raw"),
         (("-", "--password-stdin", "-u", "x"), 2, "standard input"),
         (("",), 2, "ARCHIVE is empty"),
         ((f"{APP}::",), 2, "bad reference"),

@@ -89,6 +89,16 @@ def test_details_are_those_of_the_platform_that_is_asked_for(platform: str, chos
     ]
 
 
+def test_what_stands_beside_the_tree_is_of_the_image_that_was_chosen() -> None:
+    found = document(looked(source_of(INDEX), "linux/arm64"))
+    child = found["manifests"][1]
+    assert found["selected"] == {"digest": str(ARM64.digest), "platform": "linux/arm64", "osVersion": None}
+    assert [found[name] for name in ("layers", "config", "history")] == [
+        child[name] for name in ("layers", "config", "history")
+    ]
+    assert child["config"]["architecture"] == "arm64"
+
+
 def test_details_of_all_are_shown_on_demand() -> None:
     image = only(looked(source_of(INDEX), "all"))
     assert [part.digest for part in image.detailed] == [AMD64.digest, ARM64.digest]
@@ -142,6 +152,24 @@ def test_images_that_share_a_config_have_a_history_each() -> None:
     found = only(looked(source_of(index(images)), "all")).root.parts
     steps = [part.config.facts.steps or () if part.config and part.config.facts else () for part in found]
     assert [[step.layer for step in each] for each in steps] == [[0, None, 1], [None, None, None]]
+
+
+def test_a_config_that_says_no_platform_leaves_it_open() -> None:
+    image = only(looked(source_of(image_with({"architecture": "amd64"}))))
+    assert (image.root.platform, image.chosen) == (None, image.root)
+    assert document(looked(source_of(image_with({}))))["platform"] is None
+
+
+def test_annotations_are_those_that_are_texts() -> None:
+    parcel = image_with({}, annotations={"a": "b", "c": 1})
+    assert document(looked(source_of(parcel)))["annotations"] == {"a": "b"}
+    assert document(looked(source_of(image_with({}, annotations=["a"]))))["annotations"] == {}
+
+
+def test_an_index_may_have_a_platform_too() -> None:
+    inner = replace(index([AMD64]), said={"platform": {"os": "linux", "architecture": "amd64"}})
+    part = only(looked(source_of(index([inner])))).root.parts[0]
+    assert (part.kind, str(part.platform)) == (Kind.INDEX, "linux/amd64")
 
 
 def test_windows_images_are_told_apart_by_their_version() -> None:
@@ -200,6 +228,26 @@ def test_what_an_index_names_and_is_not_there_is_missing() -> None:
     assert (missing.kind, str(missing.platform), missing.total) == (Kind.IMAGE, "linux/arm64", None)
     with pytest.raises(NotFoundError, match=r"it has linux/amd64$"):
         looked(source, "linux/arm64")
+
+
+def test_an_index_that_is_missing_is_known_as_one() -> None:
+    inner = index([ARM64])
+    part = only(looked(source_of(index([AMD64, inner]), without=[inner.digest]))).root.parts[1]
+    assert (part.kind, part.missing, part.parts) == (Kind.INDEX, True, ())
+
+
+def test_a_config_that_fails_leaves_others_to_be_read() -> None:
+    source = source_of(INDEX)
+    first = next(digest for digest, blob in AMD64.blobs.items() if blob.media_type == OCI_CONFIG)
+
+    def refuse(question: str) -> None:
+        if question == f"blob {first} 0":
+            raise NotFoundError("no such blob")
+
+    source.before_each = refuse
+    parts = only(looked(source, "all")).root.parts
+    assert [bool(part.config and part.config.facts) for part in parts] == [False, True, False, False]
+    assert not source.aborted.is_set()
 
 
 def test_an_index_of_which_nothing_is_there_is_shown() -> None:

@@ -15,7 +15,7 @@ from ecrdrag.manifest import OCI_INDEX
 from tests import kinds
 from tests.archives import reading
 from tests.inspected import document, image_with, looked_into, only, windows_image
-from tests.kinds import Parcel, buildx_index, document_of, greeter
+from tests.kinds import Parcel, buildx_index, document_of, greeter, index
 from tests.packed import packed, without
 from tests.saved import (
     CONFIG,
@@ -84,6 +84,12 @@ def test_what_an_archive_has_about_an_image_is_shown_with_no_question() -> None:
     other = greeter("amd64", "other")
     found = looked_into(packed({APP: INDEX, OTHER: other}, [kinds.sbom(other)]))
     assert [len(image.referrers) for image in found.images] == [0, 1]
+
+
+def test_indexes_are_opened_in_each_image_that_has_them() -> None:
+    inner = index([AMD64])
+    found = looked_into(packed({APP: index([inner]), OTHER: index([inner, ARM64])}))
+    assert [image.root.parts[0].is_repeated for image in found.images] == [False, False]
 
 
 def test_a_sparse_archive_says_what_is_missing() -> None:
@@ -163,6 +169,12 @@ def test_no_layer_of_dockers_format_is_read() -> None:
     assert only(looked_into({**docker_archive(), **layers})).root.total == sum(map(len, (CONFIG, *LAYER_TARS)))
 
 
+def test_a_layer_that_comes_twice_counts_once_there_too() -> None:
+    found = document(looked_into(docker_archive(tars=[LAYER_TARS[0]] * 2)))
+    assert (len(found["layers"]), found["blobs"]) == (2, 2)
+    assert found["totalSize"] == found["config"]["size"] + len(LAYER_TARS[0])
+
+
 def test_a_platform_is_wanted_of_dockers_format_too() -> None:
     assert only(looked_into(docker_archive(), "linux/amd64")).detailed
     with pytest.raises(NotFoundError, match="it has linux/amd64"):
@@ -181,6 +193,12 @@ def test_with_a_platform_the_manifest_is_that_of_its_image() -> None:
     assert raw(ALL, "linux/arm64") == ARM64.root.content
     with pytest.raises(NotFoundError, match="has no image for linux/riscv64"):
         raw(ALL, "linux/riscv64")
+
+
+def test_an_image_for_another_platform_is_not_given() -> None:
+    assert raw(packed({APP: ARM64}), "linux/arm64") == ARM64.root.content
+    with pytest.raises(NotFoundError, match="it has linux/arm64"):
+        raw(packed({APP: ARM64}), "linux/amd64")
 
 
 def test_a_config_is_given_byte_for_byte_whatever_it_is() -> None:

@@ -120,6 +120,12 @@ def test_an_image_before_2016_says_the_same_by_its_history() -> None:
     assert (steps[3].author, steps[4].comment) == ("somebody", "nothing in it")
 
 
+def test_a_platform_before_2016_is_what_docker_took_it_for() -> None:
+    top = {"os": "", "architecture": "", "rootfs": {"diff_ids": ["sha256:1"]}}
+    facts = facts_of_schema1(Schema1.parse(old_image([Step("a")], top=top).raw))
+    assert (facts.platform, facts.diff_ids) == (Platform("linux", "amd64"), None)
+
+
 def test_an_empty_layer_before_2016_is_known_by_its_digest_or_by_what_is_said() -> None:
     image = old_image([Step("a", b"one"), Step("b", b"two", {"throwaway": True}), Step("c", EMPTY_GZIP)])
     steps = facts_of_schema1(Schema1.parse(image.raw)).steps or ()

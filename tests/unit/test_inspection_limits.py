@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from threading import Barrier
+
 import pytest
 
 from ecrdrag.content import Digest
@@ -71,11 +73,38 @@ def test_configs_that_are_shown_again_and_again_count_too(monkeypatch: pytest.Mo
         looked(source_of(index([large] * 10)))
 
 
+def test_indexes_that_come_again_count_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    large = index([AMD64], annotations={"a": "x" * 10_000})
+    monkeypatch.setattr(assembly, "MAX_SHOWN", 100_000)
+    assert len(only(looked(source_of(index([large] * 8)))).root.parts) == 8
+    with pytest.raises(UnsupportedError, match="more than 100000 bytes"):
+        looked(source_of(index([large] * 10)))
+
+
+def test_what_is_named_by_another_hash_is_not_asked_for() -> None:
+    entry = {"mediaType": OCI_MANIFEST, "digest": f"sha512:{'0' * 128}", "size": 2}
+    source = source_of(Parcel((document_of(OCI_INDEX, manifests=[entry]),)))
+    with pytest.raises(UnsupportedError, match="only sha256"):
+        looked(source)
+    assert source.count("manifest") == 1
+
+
 def test_documents_and_configs_are_kept_up_to_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(library, "MAX_KEPT", 4000)
     assert len(only(looked(source_of(AMD64))).root.layers) == 1
     with pytest.raises(UnsupportedError, match="more than 4000 bytes"):
         looked(source_of(INDEX))
+
+
+def test_children_are_asked_for_side_by_side() -> None:
+    source, both = source_of(INDEX), Barrier(2, timeout=20)
+
+    def wait(question: str) -> None:
+        if question.startswith("manifest sha256"):
+            both.wait()
+
+    source.before_each = wait
+    assert len(only(looked(source)).root.parts) == 4
 
 
 # Before 2016
@@ -94,6 +123,7 @@ def test_an_image_before_2016_shows_what_it_says_and_its_layers_with_their_sizes
     assert (found["config"]["cmd"], found["config"]["digest"]) == (["/hello"], None)
     assert [line["emptyLayer"] for line in found["history"]].count(True) == 3
     assert source.count("blob") == 0
+    assert source.count("measure") == len(old.blobs)
 
 
 def test_a_layer_before_2016_that_is_gone_is_missing() -> None:

@@ -11,11 +11,11 @@ from ecrdrag.cli.inspect_json import LINE_COLUMNS, inspection_document, lines_of
 from ecrdrag.cli.inspect_text import MAX_ROWS, inspection_lines
 from ecrdrag.cli.terminal import Screen
 from ecrdrag.inspection.anatomy import Inspection
-from ecrdrag.manifest import OCI_MANIFEST
+from ecrdrag.manifest import DOCKER_CONFIG, DOCKER_MANIFEST, OCI_MANIFEST
 from tests import kinds
 from tests.images import Blob
-from tests.inspected import GZIP, RICH, image_with, looked, looked_into, source_of, windows_image
-from tests.kinds import OCI_TAR, buildx_index, greeter, index
+from tests.inspected import FOREIGN, GZIP, RICH, image_with, looked, looked_into, source_of, windows_image
+from tests.kinds import OCI_TAR, buildx_index, document_of, greeter, index
 from tests.packed import packed, without
 from tests.saved import docker_archive
 from tests.schema1_images import hello_schema1
@@ -131,6 +131,23 @@ def test_no_secret_of_a_url_is_shown() -> None:
     assert "https://mcr.microsoft.com/base" in text
 
 
+def test_the_hosts_of_foreign_layers_are_named_up_to_a_number() -> None:
+    base = Blob(b"base", FOREIGN)
+    urls = [f"https://{name}/x" for name in ["a\x1b2Jb", "[bad", "", *(f"host-{place}.example" for place in range(20))]]
+    config = Blob(b"{}", DOCKER_CONFIG)
+    root = document_of(DOCKER_MANIFEST, config=config.json, layers=[{**base.json, "urls": urls}])
+    text = shown(looked(source_of(kinds.Parcel((root,), {config.digest: config}))))
+    assert text.endswith("they lie at a\\x1b2jb, nowhere, " + ", ".join(f"host-{place}.example" for place in range(8)))
+
+
+def test_what_a_document_says_of_itself_stands_at_its_head() -> None:
+    about = INDEX.of("amd64")
+    lines = shown(looked(source_of(kinds.sbom(about)))).splitlines()
+    assert lines[2] == f"about {about.digest}"
+    assert "Artifact type:  application/spdx+json" in lines
+    assert "Annotations:    org.opencontainers.image.created=2024-05-06T07:08:09Z" in lines
+
+
 def test_a_history_that_does_not_add_up_is_shown_beneath() -> None:
     lines = shown(looked(source_of(image_with(RICH, [Blob(b"x", GZIP)], oci=False)))).splitlines()
     assert lines[-1].startswith("the history has another number of layers than these 1")
@@ -154,7 +171,7 @@ def test_nothing_in_a_config_steers_the_terminal(config: dict[str, object]) -> N
     text = shown(looked(source_of(index([parcel]))), is_cut=False) + shown(looked(source_of(parcel)), is_cut=False)
     assert all(each.isprintable() for each in text if each != "\n")
     assert "\\x1b[2J" in text
-    assert not any(line.startswith("e") for line in text.splitlines())
+    assert not any(line.strip().startswith("e\\u202e") for line in text.splitlines())
 
 
 def test_nothing_in_an_index_or_an_archive_steers_the_terminal() -> None:
