@@ -173,7 +173,7 @@ def found(far: Far, wish: Wish = ALL) -> Image | Schema1:
 
 @contextmanager
 def converting(
-    layers: Compression | None = GZIP, *, jobs: int = 4, shown: Shown | None = None
+    layers: Compression | None = GZIP, *, jobs: int = 1, shown: Shown | None = None
 ) -> Iterator[Callable[[Far], Converted]]:
     """Convert what several registries have, in one go."""
     with Converter(layers, jobs=jobs, retry=FAST, stage=shown or Shown()) as converter:

@@ -16,6 +16,7 @@ from ecrdrag.cli.consent import add_consent_arguments, agreed
 from ecrdrag.cli.output import Column, Field, Kind, Output, add_format_arguments
 from ecrdrag.cli.planes import Planes, add_plane_arguments, reads_several
 from ecrdrag.cli.way import login_of
+from ecrdrag.cli.words import few
 from ecrdrag.control.cache_rules import (
     ROOT,
     RULES,
@@ -70,7 +71,6 @@ rule without a credential isn't valid. The result is printed all the same, with
 --json as `aws ecr validate-pull-through-cache-rule` prints it.
 """
 _DELETE: Final = "Delete a pull-through cache rule. The repositories that came of it stay, and its secret does."
-_SHOWN: Final = 5  # names of repositories
 
 
 def _add_ls_arguments(parser: argparse.ArgumentParser) -> None:
@@ -90,8 +90,10 @@ def _add_one_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_delete_arguments(parser: argparse.ArgumentParser) -> None:
-    _add_one_arguments(parser)
+    _add_prefix(parser)
+    add_plane_arguments(parser)
     add_consent_arguments(parser)
+    add_format_arguments(parser)
 
 
 def _add_create_arguments(parser: argparse.ArgumentParser) -> None:
@@ -248,8 +250,7 @@ def _staying(plane: Plane, found: Rule) -> Iterator[str]:
     if isinstance(names, AuthError) or found.prefix == ROOT:
         yield "leave the repositories that came of it as they are"
     elif names:
-        more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-        yield f"leave its repositories as they are: {', '.join(names[:_SHOWN])}{more}"
+        yield f"leave its repositories as they are: {few(names)}"
     if found.secret:
         yield f"leave the secret {found.secret} as it is"
 

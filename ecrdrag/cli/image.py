@@ -13,7 +13,7 @@ from ecrdrag.cli import image_removal, image_tagging
 from ecrdrag.cli.commands import EXIT_CODES, Subcommand
 from ecrdrag.cli.names import image_or_latest, repository_of
 from ecrdrag.cli.output import Answer, Column, Field, Kind, Output, add_format_arguments
-from ecrdrag.cli.planes import ALL, Planes, add_plane_arguments
+from ecrdrag.cli.planes import Planes, add_plane_arguments, reads_several
 from ecrdrag.cli.report import blob_document
 from ecrdrag.content import Descriptor, Digest
 from ecrdrag.control.image_details import ImageDetails, details_of
@@ -46,7 +46,7 @@ _STATUSES: Final = ("active", "archived", "activating", "any")
 
 
 def _add_ls_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("repository", metavar="REPO", help="the repository: NAME, ARN or registry host form")
+    parser.add_argument("repository", metavar="REPO", help="name, ARN or URI")
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--tagged", dest="tag_status", action="store_const", const=TAGGED, help="only those with a tag")
     which.add_argument("--untagged", dest="tag_status", action="store_const", const=UNTAGGED, help="those without")
@@ -67,8 +67,7 @@ def _ls(arguments: argparse.Namespace) -> int:
         found = images(plane, name.repository, tag_status=arguments.tag_status or "", image_status=status)
         yield from ordered(found, Order(arguments.sort))
 
-    several = not name.host and (ALL in arguments.region or len(set(arguments.region)) > 1)
-    columns = _columns(with_status=bool(status), with_region=several)
+    columns = _columns(with_status=bool(status), with_region=not name.host and reads_several(arguments))
     output.listing("imageDetails", columns, planes.across(read, name), _listed)
     return 0
 

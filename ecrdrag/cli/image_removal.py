@@ -13,10 +13,11 @@ from typing import Final
 
 from ecrdrag.cli.commands import Subcommand
 from ecrdrag.cli.consent import add_consent_arguments, agreed
-from ecrdrag.cli.names import few, image_of, repository_of
+from ecrdrag.cli.names import image_of, repository_of
 from ecrdrag.cli.output import Answer, Field, Kind, Output, add_format_arguments
 from ecrdrag.cli.planes import Planes, add_plane_arguments
 from ecrdrag.cli.report import size_text
+from ecrdrag.cli.words import count_text, few
 from ecrdrag.control.images import Image, listing_hint
 from ecrdrag.control.plane import Plane
 from ecrdrag.control.removal import Doomed, Removed, Untagged, delete, delete_untagged, doomed, untagged
@@ -88,8 +89,8 @@ class _Place:
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("names", metavar="REF", nargs="+", help="REPO:TAG or REPO@DIGEST; with --untagged a REPO")
     parser.add_argument("--untagged", action="store_true", help="delete what has no tag in these repositories")
-    add_consent_arguments(parser)
     add_plane_arguments(parser)
+    add_consent_arguments(parser)
     add_format_arguments(parser)
 
 
@@ -140,7 +141,7 @@ def _lines(place: _Place, *, each: bool) -> Iterator[str]:
     if place.untagged and place.untagged.images:
         found = place.untagged.images
         size = size_text(sum(image.size or 0 for image in found))
-        what = f"{len(found)} image{'' if len(found) == 1 else 's'}, {size}"
+        what = f"{count_text(len(found), 'image')}, {size}"
         where = place.plane.where(place.name.repository)
         yield f"delete what has no tag in {where}: at most {what}; what an index leads to stays"
         if each:
@@ -158,7 +159,7 @@ def _line(place: _Place, one: Doomed) -> str:
     if not one.whole:
         line += f", which has no tag but {few(one.tags)}"
     if one.children:
-        line += f"; the {one.children} image{'' if one.children == 1 else 's'} that it leads to stay"
+        line += f"; the {count_text(one.children, 'image')} that it leads to stay"
     return line
 
 

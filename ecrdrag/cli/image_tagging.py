@@ -12,9 +12,10 @@ from typing import Final
 
 from ecrdrag.cli.commands import Subcommand
 from ecrdrag.cli.consent import add_consent_arguments, agreed
-from ecrdrag.cli.names import few, image_or_latest, tag_of
+from ecrdrag.cli.names import image_or_latest, tag_of
 from ecrdrag.cli.output import Field, Output, add_format_arguments
 from ecrdrag.cli.planes import Planes, add_plane_arguments
+from ecrdrag.cli.words import few
 from ecrdrag.control.plane import Plane
 from ecrdrag.control.retagging import NewTag, Tagged, new_tags, put
 from ecrdrag.ecr_name import EcrName
@@ -35,8 +36,8 @@ log = logging.getLogger(__name__)
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("image", metavar="REF", help="the image: REPO:TAG or REPO@DIGEST")
     parser.add_argument("tags", metavar="NEWTAG", nargs="+", help="a tag that it gets, such as 1.2")
-    add_consent_arguments(parser)
     add_plane_arguments(parser)
+    add_consent_arguments(parser)
     add_format_arguments(parser)
 
 

@@ -56,28 +56,43 @@ def main(arguments: Sequence[str]) -> int:
 def main_of(name: str, arguments: Sequence[str], *, program: str) -> int:
     """Run one command under a program's name and return the exit code."""
     verbose = any(each in ("-v", "-vv", "--verbose") for each in arguments)  # known even if parsing fails
-    return _guarded(program, verbose, lambda: _run(name, arguments, program))
+    return _guarded(program, verbose, lambda: _find_and_run(name, arguments, program, verbose))
 
 
-def _run(name: str, arguments: Sequence[str], program: str) -> int:
-    parsed = parser_of(name, program).parse_args(arguments)
-    log_to_stderr(program, verbose=parsed.verbose, quiet=parsed.quiet)
+def _find_and_run(name: str, arguments: Sequence[str], program: str, verbose: bool) -> int:
+    """Run a command, or the one of a group that comes first in the arguments, which messages name as well."""
+    command = _module_of(name)
+    if isinstance(command, Group) and arguments and arguments[0] in command.COMMANDS:
+        program = f"{program} {arguments[0]}"
+        parser = _parser(command.COMMANDS[arguments[0]], program)
+        _declare_one(parser, command.COMMANDS[arguments[0]])
+        return _guarded(program, verbose, lambda: _run(parser, arguments[1:]))
+    return _run(parser_of(name, program), arguments)
+
+
+def _run(parser: Parser, arguments: Sequence[str]) -> int:
+    parsed = parser.parse_args(arguments)
+    log_to_stderr(parser.prog, verbose=parsed.verbose, quiet=parsed.quiet)
     run: Callable[[argparse.Namespace], int] = parsed.run
     return run(parsed)
 
 
 def parser_of(name: str, program: str) -> Parser:
-    """Build the parser of one command under a program's name."""
+    """Build the parser of a command, or of a group, under a program's name."""
     command = _module_of(name)
-    parser = Parser(
+    parser = _parser(command, program)
+    _declare(parser, command)
+    return parser
+
+
+def _parser(command: Command | Group, program: str) -> Parser:
+    return Parser(
         prog=program,
         description=command.DESCRIPTION,
         epilog=command.EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    _declare(parser, command)
-    return parser
 
 
 def whole_parser() -> Parser:

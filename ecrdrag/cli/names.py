@@ -1,22 +1,18 @@
 """Own how REPO and REF are read where they name what is in ECR.
 
-The commands about images enter.
+The commands about repositories and images enter.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from dataclasses import replace
-from typing import Final
 
 from ecrdrag.cli.arguments import TAKING_LATEST
 from ecrdrag.cursor import SHOWN
 from ecrdrag.ecr_name import EcrName
 from ecrdrag.errors import UsageError
 from ecrdrag.naming import MAX_TAG_LENGTH, TAG
-
-_FEW: Final = 5
 
 log = logging.getLogger(__name__)
 
@@ -55,9 +51,3 @@ def tag_of(text: str) -> str:
         form = f"1 to {MAX_TAG_LENGTH} letters, digits and _.- of which the first is no dot and no dash"
         raise UsageError(f"{text[:SHOWN]!a} is no tag", hint=f"a tag is {form}")
     return text
-
-
-def few(names: Sequence[str]) -> str:
-    """List some names, and say how many more there are."""
-    more = f" and {len(names) - _FEW} more" if len(names) > _FEW else ""
-    return f"{', '.join(names[:_FEW])}{more}"

@@ -71,7 +71,7 @@ class Output:
         if self._query:
             self._say_found(self._found_in(document, self._query))
         elif self._is_json:
-            self._say(self._encodable(json_text(document, is_pretty=True)), hint=_DONE)
+            self.document(document)
         elif self._is_tsv:
             self._say_lines(detail_rows(fields), hint=_DONE)
         else:
@@ -81,6 +81,15 @@ class Output:
     def is_for_people(self) -> bool:
         """Whether the arguments want neither JSON nor lines of tabs."""
         return not (self._is_json or self._is_tsv or self._query)
+
+    @property
+    def is_document(self) -> bool:
+        """Whether the arguments want a JSON document, or what a query picks of one."""
+        return self._is_json or self._query is not None
+
+    def document(self, document: object) -> None:
+        """Print JSON, whatever the arguments say."""
+        self._say(self._encodable(json_text(document, is_pretty=True)), hint=_DONE)
 
     def lines(self, lines: Iterable[str]) -> None:
         """Print plain lines as they come, whatever the arguments say."""

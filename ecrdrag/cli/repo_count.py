@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from ecrdrag.cli.output import Column, Kind, Output
 from ecrdrag.cli.planes import Planes
 from ecrdrag.cli.progress import Counting, CountingSilence, counting
-from ecrdrag.cli.repo_places import count_text, wants_document
 from ecrdrag.cli.report import size_text
 from ecrdrag.cli.streams import tell
+from ecrdrag.cli.words import count_text
 from ecrdrag.control.plane import Plane
 from ecrdrag.control.repositories import NamePattern, repositories
 from ecrdrag.control.usage import Counted, Usage, counted
@@ -45,7 +45,7 @@ def count(arguments: argparse.Namespace, *, with_region: bool) -> int:
         columns = [*(REGION if with_region else []), *COLUMNS]
         rows = census.watch(planes.across(read), progress)
         output.listing("repositories", columns, rows, lambda one: one.document)
-    tell([census.summary()], quiet=arguments.quiet or arguments.tsv or wants_document(arguments))
+    tell([census.summary()], quiet=arguments.quiet or not output.is_for_people)
     census.check()
     return 0
 

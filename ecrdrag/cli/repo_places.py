@@ -15,6 +15,7 @@ from ecrdrag.cli.names import repository_of
 from ecrdrag.cli.output import Output
 from ecrdrag.cli.planes import Planes
 from ecrdrag.cli.report import size_text
+from ecrdrag.cli.words import count_text, few
 from ecrdrag.control.plane import Plane
 from ecrdrag.control.repositories import Repository
 from ecrdrag.control.usage import Usage
@@ -49,11 +50,6 @@ def places(arguments: argparse.Namespace, names: Sequence[EcrName]) -> list[tupl
     return found
 
 
-def wants_document(arguments: argparse.Namespace) -> bool:
-    """Whether the result is to be a JSON document, or of one."""
-    return bool(arguments.json) or arguments.query is not None
-
-
 def one_by_one(
     arguments: argparse.Namespace, output: Output, todo: Sequence[Step], line: Callable[[Repository], str]
 ) -> None:
@@ -67,7 +63,7 @@ def one_by_one(
     try:
         for position, step in enumerate(todo, 1):  # noqa: B007 - an error tells where it was
             done.append(step.take())
-            if not wants_document(arguments):
+            if not output.is_document:
                 output.lines([line(done[-1])])
     except (EcrdragError, KeyboardInterrupt) as error:
         if isinstance(error, EcrdragError):
@@ -76,11 +72,6 @@ def one_by_one(
             _print_document(arguments, output, done)
         raise
     _print_document(arguments, output, done)
-
-
-def count_text(count: int, one: str, more: str = "") -> str:
-    """Say how many there are of something: 1 image, 2,000 images."""
-    return f"{count:,} {one if count == 1 else more or f'{one}s'}"
 
 
 def usage_text(usage: Usage) -> str:
@@ -92,12 +83,11 @@ def usage_text(usage: Usage) -> str:
 def _left_alone(steps: Sequence[Step]) -> str:
     if not steps:
         return ""
-    more = f" and {len(steps) - _SHOWN:,} more" if len(steps) > _SHOWN else ""
-    return f"left alone: {', '.join(step.where for step in steps[:_SHOWN])}{more}"
+    return f"left alone: {few([step.where for step in steps], _SHOWN)}"
 
 
 def _print_document(arguments: argparse.Namespace, output: Output, done: Sequence[Repository]) -> None:
-    if wants_document(arguments) and done:
+    if output.is_document and done:
         output.details([], _document(done, several=len(arguments.repositories) > 1))
 
 

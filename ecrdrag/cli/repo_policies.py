@@ -11,13 +11,12 @@ from typing import Final
 
 from ecrdrag.cli.commands import Subcommand
 from ecrdrag.cli.consent import add_consent_arguments, agreed
-from ecrdrag.cli.json_document import ascii_only, json_text
 from ecrdrag.cli.output import Column, Field, Kind, Output, add_format_arguments
 from ecrdrag.cli.planes import add_plane_arguments
 from ecrdrag.cli.policy_files import policy_in
-from ecrdrag.cli.repo_places import count_text, places, repository_name, wants_document
+from ecrdrag.cli.repo_places import places, repository_name
 from ecrdrag.cli.streams import tell
-from ecrdrag.cli.terminal import Screen
+from ecrdrag.cli.words import count_text
 from ecrdrag.control.images import ANY, images
 from ecrdrag.control.permission import unless_denied
 from ecrdrag.control.plane import Plane
@@ -86,24 +85,23 @@ def _run(arguments: argparse.Namespace, kind: PolicyKind) -> int:
     elif arguments.remove:
         changed = _remove(arguments, plane, name, kind)
     else:
-        _print(arguments, output, _present(plane, name, kind))
+        _print(output, _present(plane, name, kind))
         return 0
-    if changed and wants_document(arguments):
+    if changed and output.is_document:
         output.details([], changed.answer)
     elif changed:
         output.lines([name])
     return 0
 
 
-def _print(arguments: argparse.Namespace, output: Output, policy: Policy) -> None:
+def _print(output: Output, policy: Policy) -> None:
     """Print a policy alone, so that it can be kept in a file and set again."""
-    if wants_document(arguments) or arguments.tsv:
+    if not output.is_for_people:
         output.details([Field("Policy", policy.document)], policy.answer)
     elif isinstance(policy.document, str):
         output.lines([policy.document])
     else:
-        text = json_text(policy.document, is_pretty=True)
-        output.lines([text if Screen.of_stdout().can_show(text) else ascii_only(text)])
+        output.document(policy.document)
 
 
 def _set(arguments: argparse.Namespace, plane: Plane, name: str, wanted: PolicyText) -> Policy | None:
@@ -162,7 +160,7 @@ def _preview(arguments: argparse.Namespace) -> int:
     if policy is None:
         _present(plane, name, LIFECYCLE)
     found = preview(plane, name, policy)
-    if wants_document(arguments):
+    if output.is_document:
         output.details([], {**found.document, "previewResults": [one.answer for one in found.images()]})
         return 0
     columns: list[Column[Marked]] = [

@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 from dataclasses import dataclass
 from functools import partial
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from ecrdrag.cli.commands import EXIT_CODES
 from ecrdrag.cli.names import repository_of
@@ -22,8 +22,10 @@ from ecrdrag.ecr_name import EcrName
 from ecrdrag.errors import UsageError
 from ecrdrag.hostname import SCHEME, starts_with_host
 from ecrdrag.reference import ImageReference
-from ecrdrag.registry.client import RegistryClient
 from ecrdrag.transfer.retry import RetryPolicy
+
+if TYPE_CHECKING:
+    from ecrdrag.registry.client import RegistryClient
 
 DESCRIPTION: Final = """\
 List the tags of a repository, one a line: in ECR, or in any other registry.

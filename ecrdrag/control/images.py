@@ -150,6 +150,16 @@ def find(plane: Plane, repository: str, image_id: Mapping[str, str]) -> Image:
     return Image(details[0], plane.region)
 
 
+def find_if_there(plane: Plane, repository: str, image_id: Mapping[str, str]) -> Image | None:
+    """Find it; None where the repository has none such. Raises RepositoryNotFoundError where that isn't there."""
+    try:
+        return find(plane, repository, image_id)
+    except RepositoryNotFoundError:
+        raise
+    except NotFoundError:
+        return None
+
+
 def not_there(plane: Plane, repository: str, image_id: Mapping[str, str]) -> NotFoundError:
     """Say that there is no such image."""
     tag, digest = image_id.get("imageTag"), image_id.get("imageDigest")

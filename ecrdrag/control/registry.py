@@ -77,11 +77,6 @@ class Registry:
         """Say which scanning it has."""
         return text_of(structure_of(self.parts, "scanningConfiguration"), "scanType")
 
-    @property
-    def settings(self) -> Mapping[str, object]:
-        """The account settings that may be read."""
-        return {name: value for name, value in _allowed(structure_of(self.parts, "accountSettings")).items() if value}
-
     def _place(self, account: str, region: str) -> str:
         return region if account == self.account else f"{account} in {region}"
 

@@ -8,11 +8,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from itertools import chain
 from typing import Final
 
-from ecrdrag.control.images import ACTIVE, ANY, Image, compact, find, images, listing_hint
+from ecrdrag.control.images import ACTIVE, ANY, Image, compact, find_if_there, images, listing_hint
 from ecrdrag.control.plane import Plane
 from ecrdrag.control.stored import stored
 from ecrdrag.ecr_name import EcrName
@@ -134,7 +133,8 @@ def doomed(plane: Plane, repository: str, names: Iterable[EcrName]) -> tuple[lis
     found: dict[str, Image] = {}
     missing: list[Refused] = []
     wanted = list(dict.fromkeys(names))
-    for name, image in zip(wanted, plane.side_by_side(wanted, partial(_found, plane, repository)), strict=True):
+    images_found = plane.side_by_side(wanted, lambda name: find_if_there(plane, repository, name.image_id))
+    for name, image in zip(wanted, images_found, strict=True):
         if image is None:
             missing.append(_missing(name.image_id))
         else:
@@ -203,15 +203,6 @@ def delete_untagged(plane: Plane, repository: str, wanted: Untagged, removed: Re
         for image in ready:
             del waiting[image.digest]
     return [*kept, *waiting]
-
-
-def _found(plane: Plane, repository: str, name: EcrName) -> Image | None:
-    try:
-        return find(plane, repository, name.image_id)
-    except RepositoryNotFoundError:
-        raise
-    except NotFoundError:
-        return None
 
 
 def _missing(image_id: Mapping[str, str]) -> Refused:

@@ -15,9 +15,9 @@ from typing import Final
 from ecrdrag.control.plane import Plane
 from ecrdrag.errors import RepositoryNotFoundError, TransferError, UsageError
 from ecrdrag.registry.ecr_api import structure_of, structures_of, text_of, time_of
-from ecrdrag.registry.ecr_destination import new_repository
 from ecrdrag.registry.ecr_operations import Answer
 from ecrdrag.registry.ends import RepositorySettings
+from ecrdrag.registry.new_repository import new_repository
 
 # What a shell pattern is made of, over the characters of names: RepositoryName of the model.
 _NO_PATTERN: Final = re.compile(r"[^a-z0-9._/*?\[\]!-]")

@@ -9,11 +9,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
-from ecrdrag.control.images import Image, find
+from ecrdrag.control.images import Image, find_if_there
 from ecrdrag.control.plane import Plane
 from ecrdrag.control.stored import Stored, stored
 from ecrdrag.ecr_name import EcrName
-from ecrdrag.errors import ConflictError, NotFoundError, RepositoryNotFoundError
+from ecrdrag.errors import ConflictError
 from ecrdrag.registry.ecr_api import structure_of, text_of
 from ecrdrag.registry.ecr_errors import AlreadyThereError
 from ecrdrag.registry.ecr_operations import Answer
@@ -46,11 +46,6 @@ class Tagged:
 
     answer: Answer
     existed: bool
-
-    @property
-    def account(self) -> str:
-        """Whose registry it is in."""
-        return text_of(self.answer, "registryId")
 
     @property
     def tag(self) -> str:
@@ -112,9 +107,4 @@ def _existing(new: NewTag) -> Tagged:
 
 
 def _holder(plane: Plane, repository: str, tag: str) -> Image | None:
-    try:
-        return find(plane, repository, {"imageTag": tag})
-    except RepositoryNotFoundError:
-        raise
-    except NotFoundError:
-        return None
+    return find_if_there(plane, repository, {"imageTag": tag})

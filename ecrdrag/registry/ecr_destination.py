@@ -27,7 +27,6 @@ from ecrdrag.registry.ecr_api import (
     ACCEPTED_TYPES,
     EcrPushApi,
     ImageId,
-    NewRepository,
     number_of,
     structure_of,
     structures_of,
@@ -37,6 +36,7 @@ from ecrdrag.registry.ecr_errors import AlreadyThereError, TagTakenError, Unansw
 from ecrdrag.registry.ecr_parts import WrittenPart, write_part
 from ecrdrag.registry.ends import RepositorySettings, Unlimited
 from ecrdrag.registry.hollow import check_hope
+from ecrdrag.registry.new_repository import new_repository
 
 # BatchedOperationLayerDigestList and LayerPartBlob: their largest lengths in ECR's model.
 MAX_DIGESTS: Final = 100
@@ -294,17 +294,3 @@ class _Repository:
     def unusable(self, operation: str) -> TransientError:
         """Build the error for an answer that was cut, or whose members make no sense."""
         return TransientError(f"{self.where}: the answer of the ECR API to {operation} can't be used")
-
-
-def new_repository(settings: RepositorySettings) -> NewRepository:
-    """Say it to CreateRepository."""
-    wanted = NewRepository()
-    if settings.immutable:
-        wanted["imageTagMutability"] = "IMMUTABLE"
-    if settings.scan_on_push:
-        wanted["imageScanningConfiguration"] = {"scanOnPush": True}
-    if settings.kms_key is not None:
-        wanted["encryptionConfiguration"] = {"encryptionType": "KMS", "kmsKey": settings.kms_key}
-    if settings.tags:
-        wanted["tags"] = [{"Key": key, "Value": value} for key, value in settings.tags.items()]
-    return wanted

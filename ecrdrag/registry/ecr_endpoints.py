@@ -1,6 +1,6 @@
 """Own where ECR answers in a region: the hosts of its API and of a registry, as far as botocore's data knows them.
 
-control/ and the command line may enter.
+control/ and the command line may enter. What loads urllib3 is imported late: --help doesn't wait for it.
 """
 
 from __future__ import annotations
@@ -8,15 +8,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
-from botocore.endpoint_provider import EndpointProvider, RuleSetStandardLibrary
 from botocore.exceptions import BotoCoreError
-from botocore.loaders import Loader
 
 from ecrdrag.errors import UsageError
 from ecrdrag.reference import EcrHost
+
+if TYPE_CHECKING:
+    from botocore.endpoint_provider import EndpointProvider
+    from botocore.loaders import Loader
 
 # What a variant is called here → its tags in botocore's data/endpoints.json.
 _VARIANTS: Final[Mapping[str, frozenset[str]]] = {
@@ -31,6 +33,8 @@ _DUAL_STACK: Final = ("aws", "aws-us-gov", "aws-cn")  # ECR user guide, "Making 
 
 def registry_host(account: str, region: str) -> EcrHost:
     """Name the registry of an account in a region; one that botocore doesn't know is taken to be in partition aws."""
+    from botocore.endpoint_provider import RuleSetStandardLibrary
+
     partition = RuleSetStandardLibrary(_loader().load_data("partitions")).aws_partition(region)
     return EcrHost(account, region, partition["name"])
 
@@ -74,10 +78,14 @@ def _tags(region: str) -> list[frozenset[str]]:
 
 @cache
 def _provider() -> EndpointProvider:
+    from botocore.endpoint_provider import EndpointProvider
+
     rules = _loader().load_service_model("ecr", "endpoint-rule-set-1")
     return EndpointProvider(rules, _loader().load_data("partitions"))
 
 
 @cache
 def _loader() -> Loader:
+    from botocore.loaders import Loader
+
     return Loader()

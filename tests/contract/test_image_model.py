@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import botocore.session
-import pytest
 from botocore.model import StringShape
 
 from ecrdrag.control.image_details import MAX_REFERRERS
@@ -19,25 +18,6 @@ def words_of(name: str) -> set[str]:
     shape = MODEL.shape_for(name)
     assert isinstance(shape, StringShape)
     return set(shape.enum)
-
-
-@pytest.mark.parametrize(
-    ("operation", "members"),
-    [
-        ("DescribeImages", {"repositoryName", "imageIds", "filter", "maxResults", "nextToken"}),
-        ("BatchGetImage", {"repositoryName", "imageIds", "acceptedMediaTypes"}),
-        ("ListImageReferrers", {"repositoryName", "subjectId", "maxResults", "nextToken"}),
-        ("BatchDeleteImage", {"repositoryName", "imageIds"}),
-        (
-            "PutImage",
-            {"repositoryName", "imageManifest", "imageManifestMediaType", "imageDigest", "imageTag"},
-        ),
-    ],
-)
-def test_operations_take_what_they_are_given(operation: str, members: set[str]) -> None:
-    shape = MODEL.operation_model(operation).input_shape
-    assert shape is not None
-    assert members <= set(shape.members)
 
 
 def test_pages_and_batches_are_the_largest_that_there_are() -> None:

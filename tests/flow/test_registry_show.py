@@ -126,7 +126,6 @@ def test_settings_that_may_not_be_read_are_null_one_by_one(there: Ruled) -> None
     found = registry(there.plane)
     assert found.document["accountSettings"] == dict.fromkeys(SETTINGS)
     assert set(found.refusals) == set(SETTINGS)
-    assert found.settings == {}
 
 
 def test_who_may_read_nothing_is_told_so(there: Ruled) -> None:

@@ -44,11 +44,11 @@ def test_a_command_of_a_group_is_run_with_its_own_arguments(monkeypatch: pytest.
     [
         (["repo"], "ecrdrag repo: the following arguments are required: COMMAND\n  ecrdrag repo --help lists"),
         (["repo", "list"], "ecrdrag repo: argument COMMAND: invalid choice: 'list'"),
-        (["repo", "ls", "--nope"], "ecrdrag repo: unrecognized arguments: --nope\n"),
-        (["repo", "ls", "--reg", "us-east-1"], "ecrdrag repo: unrecognized arguments: --reg"),
+        (["repo", "ls", "--nope"], "ecrdrag repo ls: unrecognized arguments: --nope\n  ecrdrag repo ls --help"),
+        (["repo", "ls", "--reg", "us-east-1"], "ecrdrag repo ls: unrecognized arguments: --reg"),
         (
             ["cache-rule", "show"],
-            "ecrdrag cache-rule: the following arguments are required: PREFIX\n  ecrdrag cache-rule show --help",
+            "ecrdrag cache-rule show: the following arguments are required: PREFIX\n  ecrdrag cache-rule show --help",
         ),
     ],
 )
@@ -70,9 +70,9 @@ def test_a_verbose_command_of_a_group_shows_where_it_failed(
 
     monkeypatch.setattr(repo, "COMMANDS", {"one": Subcommand("do one", lambda parser: None, run)})
     assert cli.main(["repo", "one"]) == 4
-    assert capsys.readouterr().err == "ecrdrag repo: no such thing\n  look elsewhere\n"
+    assert capsys.readouterr().err == "ecrdrag repo one: no such thing\n  look elsewhere\n"
     assert cli.main(["repo", "one", "-v"]) == 4
-    assert "Traceback" in capsys.readouterr().err
+    assert capsys.readouterr().err.count("Traceback") == 1
 
 
 def test_a_command_alone_is_no_group() -> None:
@@ -96,11 +96,20 @@ def test_the_whole_parser_has_every_command_and_each_says_its_version(capsys: py
     assert (parsed.command, parsed.subcommand, parsed.jobs) == ("repo", "ls", 3)
 
 
-@pytest.mark.parametrize("arguments", [["repo", "--help"], ["repo", "ls", "--help"], ["completion", "--help"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["repo", "--help"],
+        ["repo", "ls", "--help"],
+        ["image", "--help"],
+        ["registry", "--help"],
+        ["cache-rule", "--help"],
+        ["tags", "--help"],
+        ["completion", "--help"],
+    ],
+)
 def test_help_waits_for_no_client_of_any_service(arguments: list[str]) -> None:
-    code = (
-        f"import sys; from ecrdrag.cli.main import main; main({arguments!r}); "
-        "print({'boto3', 'botocore.session', 'botocore.client', 'tqdm', 'werkzeug', 'shtab'} & set(sys.modules))"
-    )
+    clients = {"boto3", "botocore.session", "botocore.client", "urllib3", "requests", "tqdm", "werkzeug", "shtab"}
+    code = f"import sys; from ecrdrag.cli.main import main; main({arguments!r}); print({clients!r} & set(sys.modules))"
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ended.stdout.splitlines()[-1] == "set()"
