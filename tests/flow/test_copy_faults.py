@@ -62,7 +62,8 @@ class Ground:
         self.there.faults.play(target)
         self.here.recorder.requests.clear()
         try:
-            found = copied(self.here, APP, self.there, to, options, shown=shown, patience=PATIENCE)
+            patience = 20.0 if source is target is HONEST else PATIENCE  # nobody waits for what doesn't come
+            found = copied(self.here, APP, self.there, to, options, shown=shown, patience=patience)
         finally:
             self.here.faults.play(HONEST)
             self.there.faults.play(HONEST)

@@ -145,7 +145,7 @@ EXAMPLES: Final = int(os.environ.get("FUZZ_EXAMPLES", "0"))  # to search for lon
 PHASES = (Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink)
 
 
-@settings(max_examples=EXAMPLES or 200, deadline=None, suppress_health_check=[HealthCheck.too_slow], phases=PHASES)
+@settings(max_examples=EXAMPLES or 120, deadline=None, suppress_health_check=[HealthCheck.too_slow], phases=PHASES)
 @given(script=SCRIPTS, seed=st.integers(0, 2**32))
 def test_any_script_of_faults_ends_in_the_right_bytes_or_in_a_clean_exit(
     ground: Ground, script: FaultScript, seed: int
