@@ -245,7 +245,7 @@ def test_ctrl_c_ends_a_conversion_soon() -> None:
 
     shown = Shown(convert=Interrupting)
     far = Far(parcel_of(noise_image([10 * MIB, 10 * MIB + 1, 10 * MIB + 2])))
-    with converting(Compression.parse("gzip:9"), shown=shown) as convert, pytest.raises(KeyboardInterrupt):
+    with converting(Compression.parse("gzip:9"), shown=shown, jobs=4) as convert, pytest.raises(KeyboardInterrupt):
         convert(far)
     (_, _), (name, told) = shown.told
     assert name == "convert"
